@@ -1,0 +1,53 @@
+# `make` alone lists what there is. All that CI does, a laptop can do.
+
+SHELL := bash
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+CARGO_BUILD := cargo build --release --locked
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: ## Build and run everything in one process; prints the URL of the page
+	$(CARGO_BUILD) --package standalone
+	exec target/release/standalone $(ARGS)
+
+.PHONY: build
+build: ## Build all programs, optimised, into target/release
+	$(CARGO_BUILD)
+
+.PHONY: test
+test: ## Run all checks and tests; STAGES="lint clients" runs only these
+	@command -v node >/dev/null || { echo "make test needs node 20 or later, which is missing" >&2; exit 1; }
+	@node scripts/test.mjs $(STAGES)
+
+.PHONY: lint
+lint: ## Check format, clippy, rustdoc and the rules of crates/tidy
+	@scripts/setup rust
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+	cargo test --package tidy --locked
+
+.PHONY: fmt
+fmt: ## Format all Rust code
+	cargo fmt --all
+
+.PHONY: cluster
+cluster: build ## Run gate, 3 connectors, 3 chat shards and web-server as processes
+	@deploy/cluster/up
+
+.PHONY: cluster-down
+cluster-down: ## End what `make cluster` started
+	@deploy/cluster/down
+
+.PHONY: bench
+bench: build ## Measure the cost of a delivery and of an idle session
+	target/release/loadgen bench --bin-dir target/release $(ARGS)
+
+.PHONY: fuzz
+fuzz: ## Fuzz the decoders, SECONDS=60 for each; needs nightly Rust
+	@scripts/fuzz $(or $(SECONDS),60)

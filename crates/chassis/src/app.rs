@@ -1,0 +1,237 @@
+//! The life of a process: parse, bind, build, ready, serve, drain, exit code.
+
+use std::{
+    net::SocketAddr,
+    process::ExitCode,
+    sync::{Arc, atomic::Ordering},
+};
+
+use anyhow::Context;
+use prometheus_client::registry::Registry;
+use tokio_util::sync::CancellationToken;
+
+use crate::{Clock, Net, Options, Rng, Tasks, admin, admin::Probes, chain, telemetry};
+
+/// The outside world, handed to whoever needs it. Clones share it.
+#[derive(Clone, Debug)]
+pub struct World {
+    /// Listeners and connections.
+    pub net: Net,
+    /// Clocks.
+    pub clock: Clock,
+    /// Random numbers.
+    pub rng: Rng,
+}
+
+impl World {
+    /// The machine that the process runs on.
+    #[must_use]
+    pub fn real() -> Self {
+        Self { net: Net::real(), clock: Clock::real(), rng: Rng::real() }
+    }
+}
+
+/// What a running service may ask of its process.
+#[derive(Debug)]
+pub struct App {
+    world: World,
+    registry: Registry,
+    shutdown: CancellationToken,
+    tasks: Tasks,
+    probes: Arc<Probes>,
+    started: Option<tokio::sync::oneshot::Sender<Registry>>,
+}
+
+impl App {
+    /// A process without admin port, signals and logs: for tests and simulations.
+    #[must_use]
+    pub fn detached(world: World) -> Self {
+        let mut registry = Registry::default();
+        let shutdown = CancellationToken::new();
+        let tasks = Tasks::new(&mut registry, shutdown.clone());
+        Self { world, registry, shutdown, tasks, probes: Arc::default(), started: None }
+    }
+
+    /// The outside world.
+    #[must_use]
+    pub fn world(&self) -> &World {
+        &self.world
+    }
+
+    /// Listeners and connections.
+    #[must_use]
+    pub fn net(&self) -> &Net {
+        &self.world.net
+    }
+
+    /// The place to register metrics, before the service is ready.
+    pub fn registry(&mut self) -> &mut Registry {
+        &mut self.registry
+    }
+
+    /// Fires when the process has been asked to stop.
+    #[must_use]
+    pub fn shutdown(&self) -> CancellationToken {
+        self.shutdown.clone()
+    }
+
+    /// Tasks that the process waits for before it ends.
+    #[must_use]
+    pub fn tasks(&self) -> &Tasks {
+        &self.tasks
+    }
+
+    /// Turns the start-up and readiness probes green, and starts /metrics: no
+    /// metric can be registered after this.
+    pub fn ready(&mut self) {
+        let registry = std::mem::take(&mut self.registry);
+        if let Some(started) = self.started.take() {
+            // The receiver is gone only if the process is ending already.
+            let _ = started.send(registry);
+        }
+        self.probes.started.store(true, Ordering::Release);
+        self.probes.ready.store(!self.shutdown.is_cancelled(), Ordering::Release);
+    }
+}
+
+/// The process could not start: a flag, a file or a port is to blame, not a bug.
+/// Printed as one line; the exit code is 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct StartError(pub String);
+
+/// Reads the command line. A mistake ends the process with 2 and one line.
+///
+/// `admin_addr` is this program's own default for `--admin-addr`, so that all of
+/// them can run on one machine.
+#[must_use]
+pub fn parse<C: clap::Parser>(admin_addr: &'static str) -> C {
+    let command = C::command().mut_arg("admin_addr", |arg| arg.default_value(admin_addr));
+    let name = command.get_name().to_owned();
+    let parsed = command.try_get_matches().and_then(|matches| C::from_arg_matches(&matches));
+    parsed.unwrap_or_else(|error| refuse(&name, &error))
+}
+
+#[allow(clippy::print_stderr, clippy::disallowed_methods, reason = "nothing has begun yet")]
+fn refuse(name: &str, error: &clap::Error) -> ! {
+    // --help and --version are no mistakes.
+    if !error.use_stderr() {
+        error.exit();
+    }
+    let text = error.to_string();
+    let what = text.lines().take_while(|line| !line.trim().is_empty()).map(str::trim);
+    let what = what.collect::<Vec<_>>().join(" ");
+    eprintln!("{name}: {}; see {name} --help", what.trim_start_matches("error: "));
+    std::process::exit(2)
+}
+
+/// Runs a service until it ends or is asked to, and returns the exit code:
+/// 0 ended as asked, 1 failed while running, 2 could not start.
+pub fn run<F, Fut>(name: &'static str, options: &Options, service: F) -> ExitCode
+where
+    F: FnOnce(App) -> Fut,
+    Fut: Future<Output = anyhow::Result<()>>,
+{
+    let ended = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("start the runtime")
+        .and_then(|runtime| {
+            let ended = runtime.block_on(live(name, options, service));
+            runtime.shutdown_background();
+            ended
+        });
+    let Err(error) = ended else { return ExitCode::SUCCESS };
+    let refused = error.downcast_ref::<StartError>().is_some();
+    report(name, &error);
+    if refused { ExitCode::from(2) } else { ExitCode::FAILURE }
+}
+
+#[allow(clippy::print_stderr, reason = "the last word of a process that may have no subscriber")]
+fn report(name: &str, error: &anyhow::Error) {
+    eprintln!("{name}: {}", chain(error.as_ref()));
+}
+
+async fn live<F, Fut>(name: &'static str, options: &Options, service: F) -> anyhow::Result<()>
+where
+    F: FnOnce(App) -> Fut,
+    Fut: Future<Output = anyhow::Result<()>>,
+{
+    let _telemetry =
+        telemetry::install(name, options).map_err(|error| StartError(format!("{error:#}")))?;
+    let (mut app, probes) = build(options)?;
+    app.registry.register(
+        "build",
+        "The running version; always 1",
+        prometheus_client::metrics::info::Info::new([
+            ("version", env!("CARGO_PKG_VERSION")),
+            ("process", name),
+        ]),
+    );
+    let (shutdown, tasks) = (app.shutdown(), app.tasks().clone());
+    let service = service(app);
+    tokio::pin!(service);
+
+    let ended = tokio::select! {
+        ended = &mut service => Some(ended),
+        signal = signal() => {
+            tracing::info!(signal = signal?, "stopping");
+            None
+        }
+        () = shutdown.cancelled() => None,
+    };
+    probes.ready.store(false, Ordering::Release);
+    shutdown.cancel();
+    let drain = async {
+        match ended {
+            Some(ended) => ended?,
+            None => service.await?,
+        }
+        tasks.wait().await;
+        anyhow::Ok(())
+    };
+    tokio::select! {
+        drained = tokio::time::timeout(options.shutdown_grace, drain) => {
+            drained.with_context(|| format!("still busy {} after being asked to stop", humantime::format_duration(options.shutdown_grace)))??;
+        }
+        second = signal() => anyhow::bail!("{} during shutdown", second?),
+    }
+    anyhow::ensure!(!tasks.have_failed(), "a critical task panicked");
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn build(options: &Options) -> anyhow::Result<(App, Arc<Probes>)> {
+    let admin = bind_admin(options.admin_addr)?;
+    let mut app = App::detached(World::real());
+    let (started, registry) = tokio::sync::oneshot::channel();
+    app.started = Some(started);
+    let probes = Arc::clone(&app.probes);
+    let for_admin = Arc::clone(&probes);
+    // The registry is complete only when the service is ready; until then the
+    // admin port accepts nothing, which is what a start-up probe expects.
+    tokio::task::spawn_blocking(move || {
+        if let Ok(registry) = registry.blocking_recv()
+            && let Err(error) = admin::serve(admin, for_admin, registry)
+        {
+            tracing::error!(error = %error, "admin port failed");
+        }
+    });
+    Ok((app, probes))
+}
+
+#[allow(clippy::disallowed_methods, reason = "the admin port lives outside the simulated world")]
+fn bind_admin(addr: SocketAddr) -> Result<std::net::TcpListener, StartError> {
+    std::net::TcpListener::bind(addr)
+        .map_err(|error| StartError(format!("cannot listen on {addr} (--admin-addr): {error}")))
+}
+
+async fn signal() -> std::io::Result<&'static str> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    })
+}

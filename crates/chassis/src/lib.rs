@@ -1,0 +1,41 @@
+//! What every process does around its own work: options, logs, metrics, probes,
+//! signals, the end of the process, and the one seam to the outside world.
+//! Knows nothing about chat.
+//!
+//! ```text
+//! main ── parse ──▶ run ──▶ App { World, Tasks, registry, shutdown } ──▶ the service
+//!                    │
+//!                    └──▶ admin port, on a thread of its own
+//! ```
+//!
+//! # Invariants
+//!
+//! * Nothing outside this crate handles signals, chooses exit codes, installs
+//!   global state, opens a socket, reads a clock or draws a random number.
+//! * A process that cannot start says so in one line on stderr and exits with 2,
+//!   before it has served anything.
+
+mod admin;
+mod app;
+mod clock;
+mod net;
+mod options;
+mod rng;
+mod tasks;
+mod telemetry;
+
+pub use app::{App, StartError, World, parse, run};
+pub use clock::Clock;
+pub use net::{
+    BoxIo, Incoming, Io, Listen, Listener, Net, Network, Peer, ReadHalf, Stream, WriteHalf,
+};
+pub use options::{LogFormat, Options};
+pub use rng::Rng;
+pub use tasks::{Policy, Tasks};
+
+/// An error and its sources, as `outer: inner: innermost`.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let sources = std::iter::successors(error.source(), |e| e.source());
+    sources.fold(error.to_string(), |text, source| format!("{text}: {source}"))
+}

@@ -1,0 +1,416 @@
+//! The only place that opens sockets.
+//!
+//! Real processes get TCP; simulations hand in a [`Network`] of their own. The hot
+//! path (a session's write) stays a direct system call: [`WriteHalf`] is an enum,
+//! not a trait object.
+
+use std::{
+    fmt, io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use futures::{future::BoxFuture, stream};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpSocket, TcpStream, tcp},
+};
+use tonic::transport::{
+    Channel, Endpoint,
+    server::{Connected, TcpConnectInfo},
+};
+
+use crate::StartError;
+
+/// Bytes in both directions.
+pub trait Io: AsyncRead + AsyncWrite + fmt::Debug + Send + Unpin + 'static {}
+impl<T: AsyncRead + AsyncWrite + fmt::Debug + Send + Unpin + 'static> Io for T {}
+
+/// Any [`Io`], on the heap.
+pub type BoxIo = Box<dyn Io>;
+
+/// A network that is not the machine's: a simulation.
+pub trait Network: Send + Sync {
+    /// Opens a listener on `addr`.
+    fn listen(&self, addr: SocketAddr) -> BoxFuture<'static, io::Result<Box<dyn Listen>>>;
+    /// Connects to `addr`, a `host:port`.
+    fn dial(&self, addr: String) -> BoxFuture<'static, io::Result<BoxIo>>;
+}
+
+/// A simulated listener.
+pub trait Listen: Send {
+    /// Waits for the next connection.
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<(BoxIo, SocketAddr)>>;
+    /// Where it listens.
+    fn local_addr(&self) -> SocketAddr;
+}
+
+/// Makes listeners and connections. Clones share.
+#[derive(Clone, Default)]
+pub struct Net(Option<Arc<dyn Network>>);
+
+impl fmt::Debug for Net {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Net(simulated)" } else { "Net(real)" })
+    }
+}
+
+/// Connecting to a peer that is up takes far less; a deleted pod's address takes for ever.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A peer that is silent for a minute is asked whether it is there; one that does
+/// not answer for another is gone.
+const KEEPALIVE: socket2::TcpKeepalive = socket2::TcpKeepalive::new()
+    .with_time(Duration::from_secs(60))
+    .with_interval(Duration::from_secs(15))
+    .with_retries(4);
+
+/// Connections that the kernel may hold before the process accepts them.
+const BACKLOG: u32 = 4096;
+
+impl Net {
+    /// TCP on this machine.
+    #[must_use]
+    pub fn real() -> Self {
+        Self(None)
+    }
+
+    /// A simulated network.
+    #[must_use]
+    pub fn simulated(network: Arc<dyn Network>) -> Self {
+        Self(Some(network))
+    }
+
+    /// Takes a port.
+    ///
+    /// # Errors
+    ///
+    /// A port in use or an address that is not this machine's is a [`StartError`]
+    /// that names `flag`.
+    pub async fn listen(&self, addr: SocketAddr, flag: &str) -> Result<Listener, StartError> {
+        let listener = match &self.0 {
+            None => listen_tcp(addr).map(Listener::Tcp),
+            Some(network) => network.listen(addr).await.map(Listener::Simulated),
+        };
+        listener.map_err(|error| StartError(format!("cannot listen on {addr} ({flag}): {error}")))
+    }
+
+    /// Connects to `addr`, a `host:port`, within 2 s, without Nagle's delay.
+    ///
+    /// # Errors
+    ///
+    /// What the network says, or [`io::ErrorKind::TimedOut`].
+    #[allow(clippy::disallowed_methods, reason = "this is the place")]
+    pub async fn dial(&self, addr: &str) -> io::Result<Stream> {
+        let dial = async {
+            match &self.0 {
+                None => {
+                    let stream = TcpStream::connect(addr).await?;
+                    stream.set_nodelay(true)?;
+                    Ok(Stream::Tcp(stream))
+                }
+                Some(network) => network.dial(addr.to_owned()).await.map(Stream::Other),
+            }
+        };
+        tokio::time::timeout(CONNECT_TIMEOUT, dial).await?
+    }
+
+    /// Opens a gRPC channel to `addr`, a `host:port`. It does not reconnect by
+    /// itself once it has failed: dial again.
+    ///
+    /// # Errors
+    ///
+    /// The peer cannot be reached within 2 s.
+    pub async fn channel(&self, addr: &str) -> Result<Channel, tonic::transport::Error> {
+        let net = self.clone();
+        let dial = tower::service_fn(move |uri: http::Uri| {
+            let net = net.clone();
+            async move {
+                let authority = uri.authority().ok_or(io::ErrorKind::InvalidInput)?;
+                net.dial(authority.as_str()).await.map(TokioIo::new)
+            }
+        });
+        // A peer that vanished without a word must be noticed: links carry their
+        // own heartbeat; this one is for unary calls and health watches.
+        Endpoint::from_shared(format!("http://{addr}"))?
+            .connect_timeout(CONNECT_TIMEOUT)
+            .http2_keep_alive_interval(Duration::from_secs(2))
+            .keep_alive_timeout(Duration::from_secs(2))
+            .keep_alive_while_idle(true)
+            .initial_stream_window_size(1 << 20)
+            .initial_connection_window_size(4 << 20)
+            .connect_with_connector(dial)
+            .await
+    }
+}
+
+fn listen_tcp(addr: SocketAddr) -> io::Result<tokio::net::TcpListener> {
+    let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(addr)?;
+    socket.listen(BACKLOG)
+}
+
+/// A port that was taken.
+pub enum Listener {
+    /// The machine's.
+    Tcp(tokio::net::TcpListener),
+    /// A simulation's.
+    Simulated(Box<dyn Listen>),
+}
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Listener({:?})", self.local_addr().ok())
+    }
+}
+
+impl Listener {
+    /// Where it listens; tells the port if 0 was asked for.
+    ///
+    /// # Errors
+    ///
+    /// What the operating system says.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr(),
+            Self::Simulated(listener) => Ok(listener.local_addr()),
+        }
+    }
+
+    /// Waits for the next connection. Cancel-safe.
+    ///
+    /// # Errors
+    ///
+    /// What the operating system says; running out of descriptors is one that
+    /// passes, so callers wait and go on.
+    pub async fn accept(&mut self) -> io::Result<(Stream, SocketAddr)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                stream.set_nodelay(true)?;
+                // Who vanished without a word is noticed where no heartbeat does it.
+                socket2::SockRef::from(&stream).set_tcp_keepalive(&KEEPALIVE)?;
+                Ok((Stream::Tcp(stream), peer))
+            }
+            Self::Simulated(listener) => {
+                listener.accept().await.map(|(io, peer)| (Stream::Other(io), peer))
+            }
+        }
+    }
+
+    /// The connections as a stream, for tonic's `serve_with_incoming_shutdown`.
+    pub fn incoming(self) -> Incoming {
+        Box::pin(stream::unfold(self, |mut listener| async move {
+            loop {
+                match listener.accept().await {
+                    Ok((stream, peer)) => return Some((Ok(Peer { stream, peer }), listener)),
+                    Err(error) => {
+                        tracing::warn!(error = %error, "accept failed");
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                    }
+                }
+            }
+        }))
+    }
+}
+
+/// Accepted gRPC connections.
+pub type Incoming = Pin<Box<dyn futures::Stream<Item = io::Result<Peer>> + Send>>;
+
+/// An accepted connection that knows its peer.
+#[derive(Debug)]
+pub struct Peer {
+    stream: Stream,
+    peer: SocketAddr,
+}
+
+impl Connected for Peer {
+    type ConnectInfo = TcpConnectInfo;
+
+    fn connect_info(&self) -> TcpConnectInfo {
+        TcpConnectInfo { local_addr: None, remote_addr: Some(self.peer) }
+    }
+}
+
+impl AsyncRead for Peer {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Peer {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// One connection.
+pub enum Stream {
+    /// The machine's.
+    Tcp(TcpStream),
+    /// A simulation's, or one wrapped by TLS.
+    Other(BoxIo),
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Stream")
+    }
+}
+
+impl Stream {
+    /// Separates reading from writing, so that two tasks can do them.
+    #[must_use]
+    pub fn into_split(self) -> (ReadHalf, WriteHalf) {
+        match self {
+            Self::Tcp(stream) => {
+                let (read, write) = stream.into_split();
+                (ReadHalf::Tcp(read), WriteHalf::Tcp(write))
+            }
+            Self::Other(io) => {
+                let (read, write) = tokio::io::split(io);
+                (ReadHalf::Other(read), WriteHalf::Other(write))
+            }
+        }
+    }
+}
+
+/// The reading side of a [`Stream`].
+#[derive(Debug)]
+pub enum ReadHalf {
+    /// The machine's.
+    Tcp(tcp::OwnedReadHalf),
+    /// A simulation's, or one wrapped by TLS.
+    Other(tokio::io::ReadHalf<BoxIo>),
+}
+
+/// The writing side of a [`Stream`].
+#[derive(Debug)]
+pub enum WriteHalf {
+    /// The machine's.
+    Tcp(tcp::OwnedWriteHalf),
+    /// A simulation's, or one wrapped by TLS.
+    Other(tokio::io::WriteHalf<BoxIo>),
+}
+
+impl WriteHalf {
+    /// Writes what fits now, from whatever task.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::WouldBlock`] if nothing fits; the task that owns the
+    /// connection then has to `poll_write`, which waits.
+    pub fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(half) => half.try_write(bytes),
+            Self::Other(half) => {
+                let mut cx = Context::from_waker(Waker::noop());
+                match Pin::new(half).poll_write(&mut cx, bytes) {
+                    Poll::Ready(written) => written,
+                    Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+                }
+            }
+        }
+    }
+}
+
+macro_rules! delegate {
+    ($self:ident, $method:ident($($arg:expr),*)) => {
+        match $self.get_mut() {
+            Self::Tcp(io) => Pin::new(io).$method($($arg),*),
+            Self::Other(io) => Pin::new(io).$method($($arg),*),
+        }
+    };
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        delegate!(self, poll_read(cx, buf))
+    }
+}
+
+impl AsyncRead for ReadHalf {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        delegate!(self, poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        delegate!(self, poll_write(cx, buf))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        delegate!(self, poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        delegate!(self, poll_shutdown(cx))
+    }
+}
+
+impl AsyncWrite for WriteHalf {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        delegate!(self, poll_write(cx, buf))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        delegate!(self, poll_write_vectored(cx, bufs))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Tcp(half) => half.is_write_vectored(),
+            Self::Other(half) => half.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        delegate!(self, poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        delegate!(self, poll_shutdown(cx))
+    }
+}

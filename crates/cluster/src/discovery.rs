@@ -1,0 +1,250 @@
+//! How a process learns which shards are ready.
+
+use std::{collections::HashMap, fmt, pin::pin, sync::Arc, time::Duration};
+
+use futures::{
+    FutureExt, Stream, StreamExt,
+    future::BoxFuture,
+    stream::{self, FuturesUnordered},
+};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, sleep_until},
+};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tonic::{Streaming, transport::Channel};
+use tonic_health::pb::{
+    HealthCheckRequest, HealthCheckResponse, health_check_response::ServingStatus,
+    health_client::HealthClient,
+};
+
+use crate::{Backoff, Jitter, List, Shard, View};
+
+/// Where views come from.
+///
+/// An implementation publishes a view only when the set of ready shards changes,
+/// and keeps the last one while it cannot learn of changes.
+pub trait Discovery: fmt::Debug + Send + Sync {
+    /// The current view, and every later one; empty until the first is known.
+    fn view(&self) -> watch::Receiver<View>;
+}
+
+/// A view that somebody sets by hand: for tests, and for processes that hold all
+/// shards themselves.
+impl Discovery for watch::Sender<View> {
+    fn view(&self) -> watch::Receiver<View> {
+        self.subscribe()
+    }
+}
+
+/// Opens a gRPC channel to a `host:port`, in bounded time.
+pub type Dial = Arc<
+    dyn Fn(String) -> BoxFuture<'static, Result<Channel, tonic::transport::Error>> + Send + Sync,
+>;
+
+/// How long the watch of a shard may fail before the shard is no longer ready.
+pub const LOST_AFTER: Duration = Duration::from_secs(1);
+
+/// A shard is ready when this service of it is.
+const SERVICE: &str = "chat.v1.ChatService";
+
+/// The listed shards that answer the standard health watch
+/// (`grpc.health.v1.Health/Watch` of `chat.v1.ChatService`).
+///
+/// A shard is ready when it says SERVING. It is not ready as soon as it says
+/// anything else, and when its watch has failed for [`LOST_AFTER`]: a shard that
+/// restarts faster stays in the view.
+#[derive(Clone, Debug)]
+pub struct StaticDiscovery {
+    view: watch::Receiver<View>,
+}
+
+impl Discovery for StaticDiscovery {
+    fn view(&self) -> watch::Receiver<View> {
+        self.view.clone()
+    }
+}
+
+impl StaticDiscovery {
+    /// Makes the discovery and the future that runs it, which the caller spawns
+    /// and drops at shutdown: it never ends by itself.
+    ///
+    /// `me` is this process if it is a shard: it is always in its own view, is not
+    /// watched, and need not be listed; if it is, the list's address counts.
+    pub fn new(
+        shards: List<Shard>,
+        me: Option<Shard>,
+        dial: Dial,
+        jitter: Jitter,
+    ) -> (Self, impl Future<Output = ()> + Send + use<>) {
+        let (sender, view) = watch::channel(View::new(me.clone()));
+        let run = Watches { dial, jitter, me, view: sender }.run(shards);
+        (Self { view }, run)
+    }
+}
+
+/// One health watch per listed shard, all in one task. The published view is their
+/// only state.
+struct Watches {
+    dial: Dial,
+    jitter: Jitter,
+    me: Option<Shard>,
+    view: watch::Sender<View>,
+}
+
+impl Watches {
+    async fn run(self, shards: List<Shard>) {
+        let (mut listed, follow) = shards.watch();
+        let mut follow = pin!(follow.fuse());
+        let mut watched: HashMap<Shard, DropGuard> = HashMap::new();
+        let mut watches = FuturesUnordered::new();
+        loop {
+            let shards = Arc::clone(&listed.borrow_and_update());
+            watched.retain(|shard, _| shards.contains(shard));
+            self.unlist(&shards);
+            for shard in shards.iter() {
+                if self.me.as_ref().is_some_and(|me| me.id == shard.id) {
+                    self.set(shard, true);
+                } else if !watched.contains_key(shard) {
+                    let stop = CancellationToken::new();
+                    watches.push(self.watch(shard.clone(), stop.clone()));
+                    watched.insert(shard.clone(), stop.drop_guard());
+                }
+            }
+            // Whoever gets here next has a new list: watches go on until then.
+            loop {
+                tokio::select! {
+                    changed = listed.changed() => {
+                        changed.expect("the list's sender is held by `follow`");
+                        break;
+                    }
+                    Some(_) = watches.next() => {}
+                    () = &mut follow => {}
+                }
+            }
+        }
+    }
+
+    /// Takes out of the view who is not listed any more.
+    fn unlist(&self, listed: &[Shard]) {
+        let is_me = |shard: &Shard| self.me.as_ref().is_some_and(|me| me.id == shard.id);
+        let view = self.view.borrow().clone();
+        for shard in view.shards().iter().filter(|s| !listed.contains(s) && !is_me(s)) {
+            self.set(shard, false);
+        }
+    }
+
+    fn set(&self, shard: &Shard, ready: bool) {
+        let changed = self.view.send_if_modified(|view| {
+            let next = if ready { view.with(shard) } else { view.without(shard) };
+            let differs = *view != next;
+            *view = next;
+            differs
+        });
+        if changed {
+            tracing::info!(shard_id = %shard.id, peer_addr = shard.addr, ready, "view changed");
+        }
+    }
+
+    /// Watches one shard until it is not listed any more.
+    async fn watch(&self, shard: Shard, stop: CancellationToken) {
+        let signals = signals(&shard, &self.dial, Backoff::new(self.jitter.clone()));
+        tokio::select! {
+            // First of all: who is not listed must not get back into the view.
+            biased;
+            () = stop.cancelled() => {}
+            () = decide(signals, |ready| self.set(&shard, ready)) => {}
+        }
+    }
+}
+
+/// Turns the signals of one shard into what the view says about it.
+async fn decide(signals: impl Stream<Item = Signal>, set: impl Fn(bool)) {
+    let mut signals = pin!(signals);
+    let mut lost_at: Option<Instant> = None;
+    loop {
+        let overdue = async {
+            match lost_at {
+                Some(lost_at) => sleep_until(lost_at + LOST_AFTER).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            signal = signals.next() => match signal {
+                Some(Signal::Ready(ready)) => {
+                    lost_at = None;
+                    set(ready);
+                }
+                Some(Signal::Lost) => {
+                    lost_at.get_or_insert_with(Instant::now);
+                }
+                None => return,
+            },
+            () = overdue => {
+                lost_at = None;
+                set(false);
+            }
+        }
+    }
+}
+
+/// What a health watch says.
+enum Signal {
+    /// The shard has answered.
+    Ready(bool),
+    /// It could not be asked, or the connection broke.
+    Lost,
+}
+
+/// Where a health watch stands between two signals.
+enum Watch {
+    Dial { wait: Duration },
+    Read(Box<Streaming<HealthCheckResponse>>),
+}
+
+/// Dials and reads, over and over.
+fn signals(shard: &Shard, dial: &Dial, backoff: Backoff) -> impl Stream<Item = Signal> {
+    let start = (Watch::Dial { wait: Duration::ZERO }, backoff);
+    stream::unfold(start, move |(watch, mut backoff)| async move {
+        let read = match watch {
+            Watch::Dial { wait } => {
+                sleep(wait).await;
+                open(dial, &shard.addr).await
+            }
+            Watch::Read(stream) => Ok(stream),
+        };
+        match read_one(read).await {
+            Ok((status, stream)) => {
+                backoff.reset();
+                let ready = status == ServingStatus::Serving;
+                Some((Signal::Ready(ready), (Watch::Read(stream), backoff)))
+            }
+            Err(reason) => {
+                tracing::debug!(shard_id = %shard.id, reason, "health watch failed");
+                let wait = backoff.wait();
+                Some((Signal::Lost, (Watch::Dial { wait }, backoff)))
+            }
+        }
+    })
+}
+
+type Statuses = Box<Streaming<HealthCheckResponse>>;
+
+async fn open(dial: &Dial, addr: &str) -> Result<Statuses, String> {
+    let channel = dial(addr.to_owned()).await.map_err(|error| error.to_string())?;
+    let request = HealthCheckRequest { service: SERVICE.to_owned() };
+    let watch = HealthClient::new(channel).watch(request).await;
+    watch.map(|answer| Box::new(answer.into_inner())).map_err(|status| status.to_string())
+}
+
+async fn read_one(opened: Result<Statuses, String>) -> Result<(ServingStatus, Statuses), String> {
+    let mut statuses = opened?;
+    match statuses.message().await {
+        Ok(Some(answer)) => Ok((answer.status(), statuses)),
+        Ok(None) => Err("the watch has ended".to_owned()),
+        Err(status) => Err(status.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,139 @@
+/// Why a connection ends.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum CloseReason {
+    /// The client sent a Close frame.
+    PeerClosed,
+    /// The client's end of the connection is gone without a word.
+    PeerLost,
+    /// The client said something that is neither HTTP nor Pomelo.
+    NotHttp,
+    /// The client's HTTP request was not a WebSocket upgrade.
+    HttpRefused,
+    /// Raw TCP packages, which this server does not take.
+    TransportRefused,
+    /// More connections than allowed.
+    ConnectionsMax,
+    /// No handshake ACK in time.
+    HandshakeTimeout,
+    /// No heartbeat in time.
+    HeartbeatTimeout,
+    /// The client does not read fast enough: its outbox was full.
+    SlowConsumer,
+    /// Bytes that are not WebSocket frames.
+    MalformedWebSocket,
+    /// A WebSocket frame or message longer than allowed.
+    MessageTooLong,
+    /// The process stops.
+    Shutdown,
+    /// Told to go, with a KICK package.
+    Kicked,
+    /// Another session took this one's place.
+    Superseded,
+    /// The service had enough, for a reason of its own.
+    Application,
+    /// A panic in this session's task.
+    Bug,
+    /// The client broke the Pomelo protocol, or ended it.
+    Protocol(wire::CloseReason),
+}
+
+impl CloseReason {
+    /// All reasons. The position in it is the reason's number.
+    pub(crate) const ALL: [Self; 24] = {
+        let mut all = [Self::PeerClosed; 24];
+        let own = [
+            Self::PeerClosed,
+            Self::PeerLost,
+            Self::NotHttp,
+            Self::HttpRefused,
+            Self::TransportRefused,
+            Self::ConnectionsMax,
+            Self::HandshakeTimeout,
+            Self::HeartbeatTimeout,
+            Self::SlowConsumer,
+            Self::MalformedWebSocket,
+            Self::MessageTooLong,
+            Self::Shutdown,
+            Self::Kicked,
+            Self::Superseded,
+            Self::Application,
+            Self::Bug,
+        ];
+        let mut i = 0;
+        while i < all.len() {
+            all[i] = if i < own.len() {
+                own[i]
+            } else {
+                Self::Protocol(wire::CloseReason::ALL[i - own.len()])
+            };
+            i += 1;
+        }
+        all
+    };
+
+    /// A name that never changes, for metric labels and logs.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::PeerClosed => "peer_closed",
+            Self::PeerLost => "peer_lost",
+            Self::NotHttp => "not_http",
+            Self::HttpRefused => "http_refused",
+            Self::TransportRefused => "transport_refused",
+            Self::ConnectionsMax => "connections_max",
+            Self::HandshakeTimeout => "handshake_timeout",
+            Self::HeartbeatTimeout => "heartbeat_timeout",
+            Self::SlowConsumer => "slow_consumer",
+            Self::MalformedWebSocket => "malformed_websocket",
+            Self::MessageTooLong => "message_too_long",
+            Self::Shutdown => "shutdown",
+            Self::Kicked => "kicked",
+            Self::Superseded => "superseded",
+            Self::Application => "application",
+            Self::Bug => "bug",
+            Self::Protocol(reason) => reason.as_str(),
+        }
+    }
+
+    /// The number of the reason, never 0.
+    pub(crate) fn number(self) -> u8 {
+        let position = Self::ALL.iter().position(|reason| *reason == self);
+        position.expect("all reasons are in ALL") as u8 + 1
+    }
+
+    /// The reason with a number that [`CloseReason::number`] gave; none for 0.
+    pub(crate) fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(number).checked_sub(1)?).copied()
+    }
+
+    /// Whether nothing more can or should be said to the client.
+    pub(crate) fn is_abrupt(self) -> bool {
+        // A slow consumer's stream ends within a frame, and its outbox is what
+        // must be got rid of.
+        matches!(
+            self,
+            Self::PeerLost
+                | Self::SlowConsumer
+                | Self::Bug
+                | Self::NotHttp
+                | Self::TransportRefused
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_has_a_number_and_a_name_of_its_own() {
+        assert_eq!(CloseReason::from_number(0), None);
+        for reason in CloseReason::ALL {
+            assert_eq!(CloseReason::from_number(reason.number()), Some(reason));
+        }
+        let mut names = CloseReason::ALL.map(|reason| reason.as_str());
+        names.sort_unstable();
+        assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "{names:?}");
+        assert!(wire::CloseReason::ALL.iter().all(|r| CloseReason::Protocol(*r).number() > 16));
+    }
+}

@@ -1,0 +1,73 @@
+use std::{
+    num::{NonZeroU32, NonZeroUsize},
+    time::Duration,
+};
+
+/// Limits towards clients.
+#[derive(clap::Args, Clone, Debug)]
+#[command(next_help_heading = "Clients")]
+#[group(id = "clients")]
+pub struct Options {
+    /// Connections held at once, whatever their state; one more is answered with
+    /// HTTP 503 and closed
+    #[arg(long, env = "SHADDOCK_CONNECTIONS_MAX", value_name = "COUNT", default_value = "100000")]
+    pub connections_max: NonZeroUsize,
+
+    /// How long a client may take from the connection to the handshake's ACK, for
+    /// example 10s; one that takes longer is closed
+    #[arg(long, env = "SHADDOCK_HANDSHAKE_TIMEOUT", value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
+    pub handshake_timeout: Duration,
+
+    /// Bytes that one client may send as one package or WebSocket message, at most
+    /// 16777215; a longer one is refused at its header and the session closed
+    #[arg(long, env = "SHADDOCK_PACKAGE_MAX", value_name = "BYTES", default_value = "262144")]
+    pub package_max: NonZeroU32,
+
+    /// Bytes that may wait in memory for one client that reads slowly, each piece
+    /// counted with 32 more; beyond it the session is closed (slow_consumer)
+    #[arg(long, env = "SHADDOCK_OUTBOX_MAX", value_name = "BYTES", default_value = "1048576")]
+    pub outbox_max: NonZeroUsize,
+}
+
+impl Options {
+    /// The longest package body, in bytes.
+    pub(crate) fn body_len_max(&self) -> usize {
+        (self.package_max.get() as usize).min(wire::BODY_LEN_MAX)
+    }
+
+    /// The longest WebSocket message: one package of the longest body.
+    pub(crate) fn message_len_max(&self) -> usize {
+        self.body_len_max() + wire::HEADER_LEN
+    }
+}
+
+impl Default for Options {
+    /// What the flags default to.
+    fn default() -> Self {
+        Self {
+            connections_max: NonZeroUsize::new(100_000).expect("not zero"),
+            handshake_timeout: Duration::from_secs(10),
+            package_max: NonZeroU32::new(256 * 1024).expect("not zero"),
+            outbox_max: NonZeroUsize::new(1024 * 1024).expect("not zero"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    #[test]
+    fn flags_default_to_the_defaults() {
+        let options = Command::parse_from(["test"]).options;
+        assert_eq!(format!("{options:?}"), format!("{:?}", Options::default()));
+    }
+}

@@ -1,0 +1,208 @@
+use std::{
+    fmt, io,
+    net::SocketAddr,
+    num::NonZero,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use chassis::{Listener, Policy, Stream, Tasks, World};
+use prometheus_client::metrics::gauge::Gauge;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_util::{
+    sync::CancellationToken,
+    task::{TaskTracker, task_tracker::TaskTrackerToken},
+};
+use wire::Profile;
+
+use crate::{
+    CloseReason, Handler, Metrics, Options, connection,
+    session::Common,
+    upgrade,
+    wheel::{Timeouts, Wheel},
+};
+
+/// After a refused `accept`, for example for want of descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Connections that are being told 503; those beyond are closed without a word.
+const REFUSALS_MAX: usize = 256;
+
+/// How long a client may take to read its 503.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A port with clients. Fill it in, then [`Server::serve`].
+pub struct Server<H> {
+    /// Where clients connect.
+    pub listener: Listener,
+    /// What the handshake announces; its heartbeat is the one that is demanded.
+    pub profile: Arc<Profile>,
+    /// What to do with the clients.
+    pub handler: Arc<H>,
+    /// Limits.
+    pub options: Options,
+    /// What to count.
+    pub metrics: Metrics,
+    /// Where clocks are.
+    pub world: World,
+    /// Where tasks are spawned.
+    pub tasks: Tasks,
+    /// Asks the server to stop.
+    pub shutdown: CancellationToken,
+}
+
+impl<H> fmt::Debug for Server<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Server({:?})", self.listener)
+    }
+}
+
+/// What all connections of a server share.
+pub(crate) struct Shared<H: Handler> {
+    pub(crate) handler: Arc<H>,
+    pub(crate) profile: Arc<Profile>,
+    pub(crate) options: Options,
+    pub(crate) world: World,
+    pub(crate) common: Arc<Common>,
+    pub(crate) wheel: Arc<Wheel<H::State>>,
+}
+
+impl<H: Handler> Server<H> {
+    /// Serves clients until shutdown; then closes all sessions and returns when
+    /// the last is gone, which takes 4 s at most.
+    pub async fn serve(self) {
+        let Self { mut listener, tasks, shutdown, metrics, .. } = self;
+        let heartbeat_secs = self.profile.heartbeat_secs().map(NonZero::get);
+        let common = Arc::new(Common {
+            metrics: metrics.clone(),
+            outbox_max: self.options.outbox_max.get(),
+            now: AtomicU32::new(0),
+            timeouts: Timeouts::new(self.options.handshake_timeout, heartbeat_secs),
+            last_id: AtomicU64::new(0),
+        });
+        let wheel = Arc::new(Wheel::new(Arc::clone(&common)));
+        let turn = Arc::clone(&wheel).run(self.world.clock, shutdown.clone());
+        tasks.spawn("client_timeouts", Policy::Critical, turn);
+        let shared = Arc::new(Shared {
+            handler: self.handler,
+            profile: self.profile,
+            options: self.options,
+            world: self.world,
+            common,
+            wheel,
+        });
+        let door = Door { shared, metrics, tasks, open: Arc::default(), refusing: Arc::default() };
+        let all = TaskTracker::new();
+        let mut stop = pin!(shutdown.cancelled());
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = &mut stop => break,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, peer)) => door.admit(stream, peer, all.token()),
+                Err(error) => door.pause(&error).await,
+            }
+        }
+        drop(listener);
+        all.close();
+        all.wait().await;
+    }
+}
+
+struct Door<H: Handler> {
+    shared: Arc<Shared<H>>,
+    metrics: Metrics,
+    tasks: Tasks,
+    /// Connections that were let in.
+    open: Arc<AtomicUsize>,
+    /// Connections that are being refused.
+    refusing: Arc<AtomicUsize>,
+}
+
+impl<H: Handler> Door<H> {
+    fn admit(&self, stream: Stream, peer: SocketAddr, token: TaskTrackerToken) {
+        let limit = self.shared.options.connections_max.get();
+        match Admitted::new(&self.open, limit, token) {
+            Ok(admitted) => {
+                let admitted = admitted.counted(&self.metrics.connections);
+                let client = connection::serve(Arc::clone(&self.shared), stream, peer, admitted);
+                // Boxed, because the tracker's and the policy's futures around it
+                // would hold it twice.
+                self.tasks.spawn("client", Policy::Session, Box::pin(client));
+            }
+            Err(token) => {
+                self.metrics.closes(CloseReason::ConnectionsMax).inc();
+                if let Ok(refused) = Admitted::new(&self.refusing, REFUSALS_MAX, token) {
+                    let clock = self.shared.world.clock;
+                    self.tasks.spawn("refusal", Policy::Session, async move {
+                        tokio::select! {
+                            () = refuse(stream) => {}
+                            () = clock.sleep(REFUSAL_TIMEOUT) => {}
+                        }
+                        drop(refused);
+                    });
+                }
+            }
+        }
+    }
+
+    async fn pause(&self, error: &io::Error) {
+        self.metrics.accept_errors.inc();
+        tracing::warn!(error = %error, "accept failed");
+        self.shared.world.clock.sleep(ACCEPT_PAUSE).await;
+    }
+}
+
+/// Says 503, and waits until the client has read it.
+async fn refuse(mut stream: Stream) {
+    let response = upgrade::http_response("503 Service Unavailable", "Retry-After: 1\r\n", "full");
+    // Errors mean that the client is gone, which is what is wanted.
+    if stream.write_all(&response).await.is_ok() && stream.shutdown().await.is_ok() {
+        let mut scratch = [0; 256];
+        while matches!(stream.read(&mut scratch).await, Ok(1..)) {}
+    }
+}
+
+/// A place among the connections; dropping it gives it back.
+pub(crate) struct Admitted {
+    places: Arc<AtomicUsize>,
+    gauge: Option<Gauge>,
+    _token: TaskTrackerToken,
+}
+
+impl Admitted {
+    /// Takes one of `limit` places, or gives the token back.
+    fn new(
+        places: &Arc<AtomicUsize>,
+        limit: usize,
+        token: TaskTrackerToken,
+    ) -> Result<Self, TaskTrackerToken> {
+        // Only the accepting task takes places, so the limit holds exactly.
+        if places.fetch_add(1, Ordering::AcqRel) >= limit {
+            places.fetch_sub(1, Ordering::AcqRel);
+            return Err(token);
+        }
+        Ok(Self { places: Arc::clone(places), gauge: None, _token: token })
+    }
+
+    fn counted(mut self, gauge: &Gauge) -> Self {
+        gauge.inc();
+        self.gauge = Some(gauge.clone());
+        self
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.places.fetch_sub(1, Ordering::AcqRel);
+        if let Some(gauge) = &self.gauge {
+            gauge.dec();
+        }
+    }
+}

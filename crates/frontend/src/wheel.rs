@@ -1,0 +1,138 @@
+//! All time-outs of a server, in one task.
+//!
+//! Every session is in exactly one slot, the one at which it has to be looked at
+//! next. A heartbeat only stores the time; the session finds its later slot when
+//! the old one comes up. So a heartbeat costs one store, and a look each 2·H.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, atomic::Ordering},
+    time::Duration,
+};
+
+use chassis::Clock;
+use tokio_util::sync::CancellationToken;
+
+use crate::{CloseReason, Session, session::Common};
+
+/// How exact time-outs are.
+pub(crate) const TICK: Duration = Duration::from_millis(100);
+
+/// Ticks that one round of the task may count. A process that was stopped or
+/// starved for longer has not read its sockets meanwhile: that time is not held
+/// against the clients.
+const CATCH_UP: u32 = 5;
+
+/// Slots at most; who has to wait longer is looked at once more on the way.
+const SLOTS_MAX: u32 = 4096;
+
+/// How long clients may be silent, in ticks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Timeouts {
+    /// From the connection to the handshake's ACK.
+    pub(crate) handshake: u32,
+    /// From one heartbeat to the next; none if the profile has no heartbeat.
+    pub(crate) heartbeat: Option<u32>,
+}
+
+impl Timeouts {
+    pub(crate) fn new(handshake: Duration, heartbeat_secs: Option<u16>) -> Self {
+        let ticks = handshake.as_millis().div_ceil(TICK.as_millis());
+        let per_second = 10;
+        Self {
+            handshake: u32::try_from(ticks).unwrap_or(u32::MAX),
+            heartbeat: heartbeat_secs.map(|secs| 2 * u32::from(secs) * per_second),
+        }
+    }
+
+    /// A session must be looked at this often, because when its handshake ends,
+    /// the shorter of the two begins.
+    fn shortest(&self) -> u32 {
+        self.heartbeat.map_or(self.handshake, |heartbeat| heartbeat.min(self.handshake))
+    }
+}
+
+type Slots<S> = Box<[Vec<Weak<Session<S>>>]>;
+
+#[derive(Debug)]
+pub(crate) struct Wheel<S> {
+    common: Arc<Common>,
+    /// None once the server stops.
+    slots: Mutex<Option<Slots<S>>>,
+    len: u32,
+}
+
+impl<S> Wheel<S> {
+    pub(crate) fn new(common: Arc<Common>) -> Self {
+        let len = common.timeouts.shortest().saturating_add(3).clamp(16, SLOTS_MAX);
+        let slots = (0..len).map(|_| Vec::new()).collect();
+        Self { common, slots: Mutex::new(Some(slots)), len }
+    }
+
+    /// Takes a new session in. False if the server stops.
+    pub(crate) fn insert(&self, session: &Arc<Session<S>>) -> bool {
+        let now = self.common.now.load(Ordering::Relaxed);
+        let at = now.saturating_add(self.common.timeouts.shortest() + 1);
+        self.put(now, vec![(at, Arc::downgrade(session))])
+    }
+
+    /// Turns until `shutdown`, then closes all sessions.
+    pub(crate) async fn run(self: Arc<Self>, clock: Clock, shutdown: CancellationToken) {
+        let mut last = clock.now();
+        while !shutdown.is_cancelled() {
+            tokio::select! {
+                () = clock.sleep(TICK) => {}
+                () = shutdown.cancelled() => break,
+            }
+            let passed = (clock.now() - last).as_millis() / TICK.as_millis();
+            let passed = u32::try_from(passed).unwrap_or(u32::MAX);
+            last += TICK * passed;
+            for _ in 0..passed.min(CATCH_UP) {
+                self.turn();
+            }
+        }
+        self.close_all();
+    }
+
+    /// One tick.
+    fn turn(&self) {
+        let now = self.common.now.fetch_add(1, Ordering::Relaxed) + 1;
+        let due = match &mut *self.slots() {
+            Some(slots) => std::mem::take(&mut slots[(now % self.len) as usize]),
+            None => return,
+        };
+        let mut later = Vec::new();
+        for weak in due {
+            let Some(session) = weak.upgrade().filter(|session| !session.is_closed()) else {
+                continue;
+            };
+            match session.next_look(now) {
+                Ok(at) => later.push((at, weak)),
+                Err(reason) => session.close(reason),
+            }
+        }
+        self.put(now, later);
+    }
+
+    fn put(&self, now: u32, sessions: Vec<(u32, Weak<Session<S>>)>) -> bool {
+        let mut slots = self.slots();
+        let Some(slots) = &mut *slots else { return false };
+        let last = now.saturating_add(self.common.timeouts.shortest().min(self.len - 2) + 1);
+        for (at, session) in sessions {
+            slots[(at.clamp(now + 1, last) % self.len) as usize].push(session);
+        }
+        true
+    }
+
+    fn close_all(&self) {
+        let slots = self.slots().take();
+        for session in slots.iter().flat_map(|slots| slots.iter().flatten()) {
+            if let Some(session) = session.upgrade() {
+                session.close(CloseReason::Shutdown);
+            }
+        }
+    }
+
+    fn slots(&self) -> MutexGuard<'_, Option<Slots<S>>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

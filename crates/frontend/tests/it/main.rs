@@ -1,0 +1,10 @@
+//! The engine over real sockets, and over simulated ones where time matters.
+
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
+mod close;
+mod fixture;
+mod hostile;
+mod protocol;
+mod push;
+mod timeouts;

@@ -1,0 +1,68 @@
+//! Load and measurement: many clients against running connectors, the least that
+//! a server could cost as a comparison, and both in turns with a table of ratios.
+
+mod bench;
+mod client;
+mod clients;
+mod crowd;
+mod floor;
+mod process;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Load and measurement against a running system
+#[derive(Parser, Debug)]
+#[command(version, about)]
+enum Command {
+    /// Opens clients, has some of them talk, counts what arrives, prints JSON
+    Clients(clients::Options),
+    /// Serves the comparison: one thread that does nothing but write to sockets
+    Floor(floor::Options),
+    /// Starts chat, connector and floor, measures them in turns, prints a table
+    Bench(bench::Options),
+}
+
+fn main() -> ExitCode {
+    let command = Command::parse();
+    raise_descriptor_limit();
+    let done = match command {
+        Command::Floor(options) => floor::run(&options),
+        Command::Clients(options) => in_runtime(clients::run(options)),
+        Command::Bench(options) => in_runtime(bench::run(options)),
+    };
+    let Err(error) = done else { return ExitCode::SUCCESS };
+    report(&error);
+    ExitCode::FAILURE
+}
+
+/// One thread is enough for the clients, and leaves the others to the servers.
+fn in_runtime(task: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(task)
+}
+
+#[allow(clippy::print_stderr, reason = "the last word of a tool")]
+fn report(error: &anyhow::Error) {
+    eprintln!("loadgen: {}", chassis::chain(error.as_ref()));
+}
+
+/// Prints a line of the result.
+#[allow(clippy::print_stdout, reason = "what the tool is for")]
+pub(crate) fn print(line: impl std::fmt::Display) {
+    println!("{line}");
+}
+
+/// Each client is a descriptor, here and in the servers that this process starts.
+#[allow(unsafe_code, reason = "there is no safe call")]
+fn raise_descriptor_limit() {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: both calls only access the struct they are given.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 {
+            limit.rlim_cur = limit.rlim_max;
+            // Not being allowed to is noticed when descriptors run out.
+            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! What waits to be stored, what is being stored, and what was stored lately.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use model::{Identity, Seq, Term, UserName};
+
+use crate::{Duplicate, Entry, Kind, Origin, Refusal};
+
+/// Entries to be stored behind `after`, all or none.
+#[derive(Clone, Debug)]
+pub struct Append {
+    /// The claim that allows it.
+    pub term: Term,
+    /// The newest stored entry; the first of these gets the next number.
+    pub after: Seq,
+    /// What to store, in order; at least one.
+    pub entries: Vec<NewEntry>,
+}
+
+/// An entry that has no number yet.
+#[derive(Clone, Debug)]
+pub struct NewEntry {
+    /// Whether it is for all or for one.
+    pub kind: Kind,
+    /// The name of who said it.
+    pub author: UserName,
+    /// Who that is.
+    pub author_identity: Identity,
+    /// What was said.
+    pub content: Arc<str>,
+    /// The client's id of it, unique per author.
+    pub cmid: Bytes,
+    /// `model::message_digest` of target and content.
+    pub digest: u64,
+}
+
+/// One message on its way, and all who wait for it.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    pub(crate) entry: NewEntry,
+    pub(crate) origins: Vec<Origin>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Log {
+    pub(crate) term: Term,
+    pub(crate) head: Seq,
+    pending: VecDeque<Draft>,
+    pending_bytes: usize,
+    in_flight: Vec<Draft>,
+    /// The newest stored entries, without claims, oldest first.
+    ring: VecDeque<Entry>,
+    /// The ring has every entry above this one.
+    ring_after: Seq,
+    ring_max: usize,
+    /// Where the ring's cmids are stored.
+    stored: HashMap<(Identity, Bytes), Stored>,
+    pending_max: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stored {
+    pub(crate) seq: Seq,
+    pub(crate) at_ms: u64,
+    digest: u64,
+}
+
+/// Entries that one append may carry, so that one room does not hold up others.
+const APPEND_ENTRIES_MAX: usize = 256;
+/// Bytes of content that may wait in one room.
+const PENDING_BYTES_MAX: usize = 8 << 20;
+
+impl Log {
+    pub(crate) fn new(term: Term, head: Seq, ring_max: usize, pending_max: usize) -> Self {
+        Self {
+            term,
+            head,
+            pending: VecDeque::new(),
+            pending_bytes: 0,
+            in_flight: Vec::new(),
+            ring: VecDeque::new(),
+            ring_after: head,
+            ring_max,
+            stored: HashMap::new(),
+            pending_max,
+        }
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.pending.is_empty() && self.in_flight.is_empty()
+    }
+
+    pub(crate) fn is_in_flight(&self) -> bool {
+        !self.in_flight.is_empty()
+    }
+
+    /// Looks for the same cmid among what is stored, being stored, or waiting.
+    /// `Ok(None)` if it is on its way: then `origin` will be answered with it.
+    pub(crate) fn repeat(
+        &mut self,
+        identity: Identity,
+        cmid: &Bytes,
+        digest: u64,
+        origin: &Origin,
+    ) -> Option<Result<Option<Stored>, Refusal>> {
+        if let Some(stored) = self.stored.get(&(identity, cmid.clone())) {
+            let same = stored.digest == digest;
+            return Some(if same { Ok(Some(*stored)) } else { Err(Refusal::CmidConflict) });
+        }
+        let mut on_its_way = self.in_flight.iter_mut().chain(&mut self.pending);
+        let draft =
+            on_its_way.find(|d| d.entry.author_identity == identity && d.entry.cmid == *cmid)?;
+        if draft.entry.digest != digest {
+            return Some(Err(Refusal::CmidConflict));
+        }
+        draft.origins.push(origin.clone());
+        Some(Ok(None))
+    }
+
+    pub(crate) fn push(&mut self, draft: Draft) -> Result<(), Refusal> {
+        let len = draft.entry.content.len();
+        if self.pending.len() >= self.pending_max || self.pending_bytes + len > PENDING_BYTES_MAX {
+            return Err(Refusal::Overloaded);
+        }
+        self.pending_bytes += len;
+        self.pending.push_back(draft);
+        Ok(())
+    }
+
+    pub(crate) fn take(&mut self) -> Option<Append> {
+        if self.is_in_flight() || self.pending.is_empty() {
+            return None;
+        }
+        let count = self.pending.len().min(APPEND_ENTRIES_MAX);
+        self.in_flight.extend(self.pending.drain(..count));
+        let entries: Vec<NewEntry> =
+            self.in_flight.iter().map(|draft| draft.entry.clone()).collect();
+        self.pending_bytes -= entries.iter().map(|entry| entry.content.len()).sum::<usize>();
+        Some(Append { term: self.term, after: self.head, entries })
+    }
+
+    /// All that was in flight is stored: gives each entry with those who wait for it.
+    pub(crate) fn stored(&mut self, at_ms: u64) -> Vec<(Entry, Vec<Origin>)> {
+        let drafts = std::mem::take(&mut self.in_flight);
+        drafts
+            .into_iter()
+            .map(|Draft { entry, origins }| {
+                self.head = self.head.next();
+                let key = (entry.author_identity, entry.cmid.clone());
+                self.stored.insert(key, Stored { seq: self.head, at_ms, digest: entry.digest });
+                let entry = Entry {
+                    seq: self.head,
+                    kind: entry.kind,
+                    author: entry.author,
+                    author_identity: entry.author_identity,
+                    content: entry.content,
+                    cmid: entry.cmid,
+                    at_ms,
+                };
+                self.remember(entry.clone());
+                (entry, origins)
+            })
+            .collect()
+    }
+
+    fn remember(&mut self, entry: Entry) {
+        self.ring.push_back(entry);
+        if self.ring.len() > self.ring_max
+            && let Some(oldest) = self.ring.pop_front()
+        {
+            self.ring_after = oldest.seq;
+            self.stored.remove(&(oldest.author_identity, oldest.cmid));
+        }
+    }
+
+    /// Takes those out of the flight that were stored before; the others wait
+    /// again, first in line. Gives the former with their verdicts.
+    pub(crate) fn duplicates(
+        &mut self,
+        found: &[Duplicate],
+    ) -> Vec<(Result<Stored, Refusal>, Vec<Origin>)> {
+        let mut answers = Vec::new();
+        let drafts: Vec<_> = std::mem::take(&mut self.in_flight).into_iter().enumerate().collect();
+        for (index, draft) in drafts.into_iter().rev() {
+            match found.iter().find(|duplicate| duplicate.index == index) {
+                None => {
+                    self.pending_bytes += draft.entry.content.len();
+                    self.pending.push_front(draft);
+                }
+                Some(d) if d.digest == draft.entry.digest => {
+                    answers.push((
+                        Ok(Stored { seq: d.seq, at_ms: d.at_ms, digest: d.digest }),
+                        draft.origins,
+                    ));
+                }
+                Some(_) => answers.push((Err(Refusal::CmidConflict), draft.origins)),
+            }
+        }
+        answers.reverse();
+        answers
+    }
+
+    /// Gives up on all that is in flight.
+    pub(crate) fn fail_in_flight(&mut self) -> Vec<Origin> {
+        std::mem::take(&mut self.in_flight).into_iter().flat_map(|draft| draft.origins).collect()
+    }
+
+    /// Gives up on all that waits.
+    pub(crate) fn fail_pending(&mut self) -> Vec<Origin> {
+        self.pending_bytes = 0;
+        std::mem::take(&mut self.pending).into_iter().flat_map(|draft| draft.origins).collect()
+    }
+
+    /// The entries above `after`, if the ring still has all of them.
+    pub(crate) fn since(&self, after: Seq) -> Option<impl Iterator<Item = &Entry>> {
+        (after >= self.ring_after).then(|| self.ring.iter().filter(move |entry| entry.seq > after))
+    }
+}

@@ -1,0 +1,1 @@
+//! The real services on a simulated network.

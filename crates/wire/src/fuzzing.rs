@@ -1,0 +1,153 @@
+//! The bodies of the fuzz targets in `fuzz/`, here so that a test on stable can
+//! replay their corpus. Each takes arbitrary bytes and panics on a bug.
+
+use std::sync::{Arc, LazyLock};
+
+use bytes::{Bytes, BytesMut};
+use serde_json::json;
+
+use crate::{
+    Conn, DecodeError, Decoder, Kind, Message, Output, Package, Profile, PushRoute, RawRoute,
+    Schema, decode_frame, encode_notify, encode_package, encode_push, encode_request,
+    encode_response, route,
+};
+
+const BODY_LEN_MAX: usize = 1 << 16;
+
+/// Whatever is taken apart can be put together again, byte by byte.
+pub fn package(data: &[u8]) {
+    let frame = Bytes::copy_from_slice(data);
+    let mut out = BytesMut::new();
+    let mut is_whole = true;
+    for package in decode_frame(frame, BODY_LEN_MAX) {
+        assert!(is_whole, "an error is the last item");
+        match package {
+            Ok(package) => {
+                encode_package(package.kind, &package.body, &mut out).expect("it was one");
+            }
+            Err(_) => is_whole = false,
+        }
+    }
+    assert!(data.starts_with(&out));
+    assert_eq!(is_whole, !data.is_empty() && data.len() == out.len());
+}
+
+/// A message that is accepted is written back as it came, but for the flag bits
+/// that mean nothing.
+pub fn message(data: &[u8]) {
+    fn borrow(route: &RawRoute) -> PushRoute<'_> {
+        match route {
+            RawRoute::Name(name) => {
+                PushRoute::Name(std::str::from_utf8(name).expect("checked by decode"))
+            }
+            RawRoute::Code(code) => PushRoute::Code(*code),
+        }
+    }
+    let Ok(message) = Message::decode(Bytes::copy_from_slice(data)) else { return };
+    let (mut out, mut meaning) = (BytesMut::new(), 0x0f);
+    let result = match &message {
+        Message::Request { id, route, body } => encode_request(id, borrow(route), body, &mut out),
+        Message::Notify { route, body } => encode_notify(borrow(route), body, &mut out),
+        Message::Push { route, body } => encode_push(borrow(route), body, &mut out),
+        Message::Response { id, body } => {
+            meaning = 0x0e;
+            encode_response(id, body, &mut out)
+        }
+        Message::Unknown { type_bits } => return assert!((4..8).contains(type_bits)),
+    };
+    result.expect("it fitted");
+    assert_eq!(out[4], data[0] & meaning);
+    assert_eq!(out[5..], data[1..]);
+}
+
+/// A body that is accepted and written anew is read and written the same again.
+pub fn protobuf(data: &[u8]) {
+    static SCHEMA: LazyLock<Schema> = LazyLock::new(|| {
+        Schema::parse(&json!({
+            "message Tree": { "optional uInt32 id": 1, "repeated Tree kids": 2 },
+            "all": {
+                "optional uInt32 a": 1, "optional int32 b": 2, "optional sInt32 c": 3,
+                "optional float d": 4, "optional double e": 5, "optional string f": 6,
+                "optional bool g": 7, "optional Tree h": 8,
+            },
+            "many": {
+                "message P": { "required uInt32 x": 1, "required int32 y": 2 },
+                "repeated uInt32 a": 1, "repeated sInt32 b": 2, "repeated float c": 3,
+                "repeated double d": 4, "repeated string e": 5, "repeated P f": 6,
+                "repeated uInt64 g": 7, "repeated bool h": 8, "repeated Tree i": 2047,
+            },
+        }))
+    });
+    let Some((first, body)) = data.split_first() else { return };
+    let route = if first & 1 == 0 { "all" } else { "many" };
+    let Ok(value) = SCHEMA.decode(route, body) else { return };
+    // Not everything that is read can be written: NaN becomes null.
+    let Ok(Some(written)) = SCHEMA.encode(route, &value) else { return };
+    let again = SCHEMA.decode(route, &written).expect("we wrote it");
+    assert_eq!(SCHEMA.encode(route, &again), Ok(Some(written)));
+}
+
+/// A connection keeps its promises to the shell whatever the client sends.
+pub fn handshake(data: &[u8]) {
+    const KNOWN: &[&str] = &[route::QUERY_ENTRY, route::ENTER, route::SEND];
+    static PROFILES: LazyLock<[Arc<Profile>; 2]> =
+        LazyLock::new(|| [Profile::master_connector(3), Profile::master_gate()].map(Arc::new));
+    let Some((first, stream)) = data.split_first() else { return };
+    let profile = PROFILES[usize::from(first & 1)].clone();
+    let (mut conn, mut outputs) = (Conn::new(profile, KNOWN), Vec::new());
+    let (packages, error) = read(stream, &[stream.len().max(1)]);
+    let mut is_closed = false;
+    for package in packages {
+        let was_working = conn.is_working();
+        conn.handle(package, &mut outputs);
+        for output in outputs.drain(..) {
+            assert!(!is_closed, "nothing follows a close");
+            match output {
+                Output::Send(bytes) => {
+                    let sent: Vec<_> = decode_frame(bytes, BODY_LEN_MAX).collect();
+                    let [Ok(package)] = &sent[..] else { panic!("not one package: {sent:?}") };
+                    let is_early = package.kind == Kind::Handshake;
+                    assert!(is_early != (was_working || conn.is_working()));
+                }
+                Output::Call(call) => {
+                    assert!(was_working && KNOWN.contains(&call.route.as_str()));
+                    assert!(call.id.is_none_or(|id| id.wants_response()));
+                }
+                Output::Close(_) => is_closed = true,
+            }
+        }
+        assert!(!(is_closed && conn.is_working()));
+    }
+    if let Some(error) = error {
+        conn.handle_error(error, &mut outputs);
+        assert_eq!(outputs.len(), usize::from(!is_closed));
+    }
+}
+
+/// However a stream is cut into segments, it is the same packages.
+pub fn tcp(data: &[u8]) {
+    let Some((cuts, stream)) = data.split_first_chunk::<4>() else { return };
+    let cuts = cuts.map(|cut| usize::from(cut) + 1);
+    assert_eq!(read(stream, &cuts), read(stream, &[stream.len().max(1)]));
+}
+
+/// Reads `stream` in segments of the given lengths, over and over.
+fn read(stream: &[u8], cuts: &[usize]) -> (Vec<Package>, Option<DecodeError>) {
+    let (mut decoder, mut packages, mut rest) = (Decoder::new(BODY_LEN_MAX), Vec::new(), stream);
+    for cut in cuts.iter().cycle() {
+        let (segment, tail) = rest.split_at(rest.len().min(*cut));
+        rest = tail;
+        decoder.feed(segment);
+        loop {
+            match decoder.poll() {
+                Ok(Some(package)) => packages.push(package),
+                Ok(None) => break,
+                Err(error) => return (packages, Some(error)),
+            }
+        }
+        if rest.is_empty() {
+            break;
+        }
+    }
+    (packages, None)
+}

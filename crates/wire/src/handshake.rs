@@ -1,0 +1,183 @@
+use std::num::NonZeroU16;
+
+use bytes::{Bytes, BytesMut};
+use serde_json::{Map, Value, json};
+
+use crate::hash::version;
+use crate::{Dictionary, Kind, Protos, TextForm, encode_package, parse_json, to_json};
+
+/// What a Pitaya client is told when the server has no heartbeat, in seconds:
+/// its Go client panics on 0 or nothing. Nobody answers these heartbeats;
+/// libpitaya gives up after six of them.
+const PITAYA_HEARTBEAT_SECS: u16 = 60;
+
+/// The families of clients that need different bytes for the same push, as
+/// told apart by the handshake.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Dialect {
+    /// Reads protobuf with UTF-8: libpomelo, Unity, pypomelo, pinus, and all
+    /// that are unknown.
+    #[default]
+    Classic,
+    /// `sys.type` is `js-websocket` and `sys.version` is `0.0.1`: the JS client
+    /// and its copies. Reads protobuf with CESU-8, and four-byte UTF-8 as
+    /// garbage. The client of pinus, version `0.0.5`, is the other way round.
+    Browser,
+    /// Has `sys.platform` or `sys.libVersion` and no `sys.type`: JSON only.
+    Pitaya,
+}
+
+impl Dialect {
+    /// How protobuf strings are written; `None` if bodies are always JSON.
+    pub fn text_form(self) -> Option<TextForm> {
+        match self {
+            Self::Classic => Some(TextForm::Utf8),
+            Self::Browser => Some(TextForm::Cesu8),
+            Self::Pitaya => None,
+        }
+    }
+}
+
+/// What a client says of itself in its HANDSHAKE package.
+#[derive(Debug)]
+pub(crate) struct Greeting {
+    pub(crate) dialect: Dialect,
+    pub(crate) user: Option<Value>,
+    dict_version: Option<String>,
+    /// A string, or 0 for none.
+    proto_version: Value,
+}
+
+impl Greeting {
+    /// Reads a handshake request; `None` if it is not JSON or has no truthy
+    /// `sys`, which is all that pomelo 2.2.7 asks for.
+    pub(crate) fn parse(body: &[u8]) -> Option<Self> {
+        let Value::Object(mut request) = parse_json(body).ok()? else { return None };
+        let sys = request.get_mut("sys").map(Value::take).filter(is_truthy)?;
+        let has = |name| sys.get(name).is_some_and(is_truthy);
+        let text = |name| sys.get(name).and_then(Value::as_str);
+        let dialect = match (text("type"), text("version")) {
+            (Some("js-websocket"), Some("0.0.1")) => Dialect::Browser,
+            (None, _) if has("platform") || has("libVersion") => Dialect::Pitaya,
+            _ => Dialect::Classic,
+        };
+        Some(Self {
+            dialect,
+            user: request.remove("user").filter(|user| !user.is_null()),
+            dict_version: text("dictVersion").map(str::to_owned),
+            proto_version: sys.get("protoVersion").cloned().unwrap_or_default(),
+        })
+    }
+}
+
+/// The successful handshake responses of one profile, as whole packages.
+#[derive(Debug)]
+pub(crate) struct Responses {
+    /// By whether the client has our dictionary, and whether it has our protos
+    /// or, if we have none, some of another server.
+    classic: [[Bytes; 2]; 2],
+    pitaya: Bytes,
+}
+
+impl Responses {
+    pub(crate) fn new(
+        heartbeat_secs: Option<NonZeroU16>,
+        dictionary: Option<&Dictionary>,
+        protos: Option<&Protos>,
+    ) -> Self {
+        let response = |dict_is_cached, has_protos| {
+            let mut sys = Map::new();
+            if let Some(secs) = heartbeat_secs {
+                sys.insert("heartbeat".into(), secs.get().into());
+            }
+            if let Some(dictionary) = dictionary {
+                put_dictionary(dictionary, dict_is_cached, &mut sys);
+            }
+            put_protos(protos, has_protos, &mut sys);
+            success(&sys)
+        };
+        let classic = [false, true].map(|dict| [false, true].map(|protos| response(dict, protos)));
+        Self { classic, pitaya: pitaya(heartbeat_secs, dictionary) }
+    }
+
+    /// Picks the response for `greeting` from a server with these versions.
+    pub(crate) fn pick(
+        &self,
+        greeting: &Greeting,
+        dict_version: Option<&str>,
+        proto_version: Option<&str>,
+    ) -> Bytes {
+        if greeting.dialect == Dialect::Pitaya {
+            return self.pitaya.clone();
+        }
+        let dict_is_cached =
+            dict_version.is_some_and(|v| greeting.dict_version.as_deref() == Some(v));
+        let has_protos = match proto_version {
+            Some(version) => greeting.proto_version == *version,
+            None => is_truthy(&greeting.proto_version),
+        };
+        self.classic[usize::from(dict_is_cached)][usize::from(has_protos)].clone()
+    }
+}
+
+/// Adds the dictionary's keys. libpomelo2 wants either all three of
+/// `routeToCode`, `codeToRoute` and `dictVersion` or none; JS reads `dict`.
+fn put_dictionary(dictionary: &Dictionary, is_cached: bool, sys: &mut Map<String, Value>) {
+    if !is_cached {
+        sys.insert("dict".into(), dictionary.json().clone().into());
+        sys.insert("routeToCode".into(), dictionary.json().clone().into());
+        sys.insert("codeToRoute".into(), dictionary.inverse_json().into());
+        sys.insert("dictVersion".into(), dictionary.version().into());
+    }
+    sys.insert("useDict".into(), true.into());
+}
+
+/// Adds the keys of protobuf. The JS client keeps the protos of any server it
+/// ever met and reads pushes by them, so a client that has some while we have
+/// none is sent empty ones; the original does not.
+fn put_protos(protos: Option<&Protos>, client_has: bool, sys: &mut Map<String, Value>) {
+    match protos {
+        Some(protos) => {
+            if !client_has {
+                sys.insert("protos".into(), protos.json());
+            }
+            sys.insert("useProto".into(), true.into());
+        }
+        None if client_has => {
+            let empty = json!({ "server": {}, "client": {}, "version": version("{}{}") });
+            sys.insert("protos".into(), empty);
+        }
+        None => {}
+    }
+}
+
+/// What a Pitaya client reads without aborting: an integer heartbeat of at
+/// least 1, a dictionary without `useDict`, and the name of the serializer.
+fn pitaya(heartbeat_secs: Option<NonZeroU16>, dictionary: Option<&Dictionary>) -> Bytes {
+    let mut sys = Map::new();
+    let secs = heartbeat_secs.map_or(PITAYA_HEARTBEAT_SECS, NonZeroU16::get);
+    sys.insert("heartbeat".into(), secs.into());
+    if let Some(dictionary) = dictionary {
+        sys.insert("dict".into(), dictionary.json().clone().into());
+    }
+    sys.insert("serializer".into(), "json".into());
+    success(&sys)
+}
+
+fn success(sys: &Map<String, Value>) -> Bytes {
+    let body = to_json(&json!({ "code": 200, "sys": sys }));
+    let mut out = BytesMut::new();
+    encode_package(Kind::Handshake, &body, &mut out).expect("65 535 routes and schemas fit 16 MiB");
+    out.freeze()
+}
+
+/// Whether JavaScript takes `value` for true.
+fn is_truthy(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Bool(value) => *value,
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::String(text) => !text.is_empty(),
+        Value::Array(_) | Value::Object(_) => true,
+    }
+}

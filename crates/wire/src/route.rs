@@ -1,0 +1,49 @@
+//! The routes of the chatofpomelo-websocket sample, which its clients call.
+
+/// Asks the gate for a connector: `{"uid":…}`.
+pub const QUERY_ENTRY: &str = "gate.gateHandler.queryEntry";
+/// Enters a room: `{"username":…,"rid":…}`.
+pub const ENTER: &str = "connector.entryHandler.enter";
+/// Says something: `{"content":…,"target":…}`.
+pub const SEND: &str = "chat.chatHandler.send";
+/// Pushed when somebody said something.
+pub const ON_CHAT: &str = "onChat";
+/// Pushed when a user came.
+pub const ON_ADD: &str = "onAdd";
+/// Pushed when a user went.
+pub const ON_LEAVE: &str = "onLeave";
+
+/// A route that has a handler.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Route {
+    /// [`QUERY_ENTRY`].
+    QueryEntry,
+    /// [`ENTER`].
+    Enter,
+    /// [`SEND`].
+    Send,
+    /// Any other that the server listed as known.
+    Other(&'static str),
+}
+
+impl Route {
+    /// Returns the route of a listed name.
+    pub fn from_name(name: &'static str) -> Self {
+        match name {
+            QUERY_ENTRY => Self::QueryEntry,
+            ENTER => Self::Enter,
+            SEND => Self::Send,
+            other => Self::Other(other),
+        }
+    }
+
+    /// The name, for example for a metric label.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::QueryEntry => QUERY_ENTRY,
+            Self::Enter => ENTER,
+            Self::Send => SEND,
+            Self::Other(name) => name,
+        }
+    }
+}

@@ -1,0 +1,129 @@
+use std::borrow::Cow;
+
+/// How characters above U+FFFF are written inside a protobuf string.
+///
+/// Text without such characters is the same in both forms.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum TextForm {
+    /// Standard UTF-8, four bytes. What the C, C#, Python and Node builds of
+    /// the clients write and read (vector PB-12).
+    Utf8,
+    /// CESU-8: each half of the UTF-16 pair as three bytes. What the browser
+    /// builds write; four-byte UTF-8 they read as garbage (vector STR-04).
+    Cesu8,
+}
+
+/// Whether `text` has a character above U+FFFF, that is, whether its two
+/// [`TextForm`]s differ.
+pub fn has_astral(text: &str) -> bool {
+    // The lead byte of every four-byte sequence, and of nothing else.
+    text.bytes().any(|byte| byte >= 0xf0)
+}
+
+/// Returns `text` as bytes in `form`.
+pub(crate) fn to_form(text: &str, form: TextForm) -> Cow<'_, [u8]> {
+    if form == TextForm::Utf8 || !has_astral(text) {
+        return Cow::Borrowed(text.as_bytes());
+    }
+    let mut out = Vec::with_capacity(text.len() + text.len() / 2);
+    for c in text.chars() {
+        if c.len_utf8() < 4 {
+            out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+            continue;
+        }
+        for unit in c.encode_utf16(&mut [0; 2]) {
+            let [high, low] = [*unit >> 6, *unit].map(|bits| 0x80 | (bits & 0x3f) as u8);
+            out.extend_from_slice(&[0xed, high, low]);
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// Reads text from a client: UTF-8, CESU-8, or both mixed. A surrogate without
+/// its other half becomes U+FFFD.
+///
+/// Returns `None` for bytes that are neither.
+pub(crate) fn from_wire(bytes: &[u8]) -> Option<Cow<'_, str>> {
+    let mut rest = bytes;
+    let mut text = String::new();
+    loop {
+        let error = match std::str::from_utf8(rest) {
+            Ok(tail) if text.is_empty() => return Some(Cow::Borrowed(tail)),
+            Ok(tail) => {
+                text.push_str(tail);
+                return Some(Cow::Owned(text));
+            }
+            Err(error) => error,
+        };
+        let (head, tail) = rest.split_at(error.valid_up_to());
+        text.push_str(std::str::from_utf8(head).ok()?);
+        let (c, used) = surrogates(tail)?;
+        text.push(c);
+        rest = &tail[used..];
+    }
+}
+
+/// Reads a surrogate pair, or one surrogate as U+FFFD, from the front of
+/// `bytes`; returns the character and the bytes it took.
+fn surrogates(bytes: &[u8]) -> Option<(char, usize)> {
+    let first = surrogate(bytes)?;
+    let second = bytes.get(3..).and_then(surrogate);
+    let pair = second.and_then(|second| char::decode_utf16([first, second]).next()?.ok());
+    Some(pair.map_or((char::REPLACEMENT_CHARACTER, 3), |c| (c, 6)))
+}
+
+/// Reads one UTF-16 surrogate in its three-byte form.
+fn surrogate(bytes: &[u8]) -> Option<u16> {
+    match *bytes.first_chunk()? {
+        [0xed, high @ 0xa0..=0xbf, low @ 0x80..=0xbf] => {
+            Some(0xd000 | u16::from(high & 0x3f) << 6 | u16::from(low & 0x3f))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn text_survives_both_forms(text: String, astral in "[😀-😿]{0,3}") {
+            let text = text + &astral;
+            for form in [TextForm::Utf8, TextForm::Cesu8] {
+                let bytes = to_form(&text, form);
+                let read = from_wire(&bytes);
+                prop_assert_eq!(read.as_deref(), Some(&text[..]));
+            }
+        }
+
+        #[test]
+        fn arbitrary_bytes_never_panic(
+            bytes in prop::collection::vec(
+                prop_oneof![Just(0xed), 0x80..0xc0_u8, any::<u8>()],
+                0..24,
+            ),
+        ) {
+            if std::str::from_utf8(&bytes).is_ok() {
+                prop_assert!(from_wire(&bytes).is_some());
+            }
+            let _ = from_wire(&bytes);
+        }
+    }
+
+    #[test]
+    fn lone_halves_are_replaced_and_other_bytes_refused() {
+        let check = |bytes: &[u8], want: Option<&str>| {
+            assert_eq!(from_wire(bytes).as_deref(), want, "{bytes:02x?}");
+        };
+        check(b"a\xed\xa0\xbd\xed\xb8\x80z", Some("a😀z"));
+        check(b"\xed\xa0\xbdz", Some("\u{fffd}z"));
+        check(b"\xed\xb8\x80\xed\xa0\xbd", Some("\u{fffd}\u{fffd}"));
+        check(b"\xed\xa0\xbd\xed\xa0\xbd\xed\xb8\x80", Some("\u{fffd}😀"));
+        check(b"\xed\xa0", None);
+        check(b"ok\xff", None);
+        check(b"\xc0\x80", None);
+    }
+}

@@ -1,0 +1,293 @@
+//! The gRPC services for connectors, back ends and people.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use chassis::{Policy, Tasks, World};
+use model::{Identity, RoomId, UserName};
+use room::{Input, Origin, Publish, Refusal};
+use rpc::{
+    chat::v1::{
+        self as pb, chat_service_client::ChatServiceClient, chat_service_server::ChatService,
+    },
+    convert, refusal,
+};
+use store::Range;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Request, Response, Status, Streaming};
+use tracing::Instrument;
+
+use crate::{
+    link::{self, Link},
+    outbox::Responses,
+    peers::Peers,
+    read,
+    rooms::{Command, Rooms},
+};
+
+/// How long a back end's message may wait to be stored.
+const PUBLISH_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest client message id, in bytes.
+const CMID_LEN_MAX: usize = 64;
+
+/// This shard, as callers see it. Clones share it.
+#[derive(Clone, Debug)]
+pub(crate) struct Shard {
+    pub(crate) rooms: Rooms,
+    pub(crate) peers: Peers,
+    pub(crate) tasks: Tasks,
+    pub(crate) world: World,
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) incarnation: u64,
+    pub(crate) outbox_max: usize,
+    /// The rooms' clock starts here.
+    pub(crate) origin: Instant,
+}
+
+#[tonic::async_trait]
+impl ChatService for Shard {
+    type LinkStream = Responses;
+
+    async fn link(
+        &self,
+        request: Request<Streaming<pb::LinkRequest>>,
+    ) -> Result<Response<Responses>, Status> {
+        let mut requests = request.into_inner();
+        let (connector, commands) = link::expect_hello(&mut requests).await?;
+        let span = tracing::info_span!("link", connector_id = %connector);
+        let outbox = self.rooms.open_link(connector, self.outbox_max);
+        let welcome = pb::Welcome {
+            shard_id: self.rooms.0.me.id.to_string(),
+            incarnation: self.incarnation,
+            volatile: self.rooms.0.store.is_volatile(),
+        };
+        outbox.push(pb::event::Event::Welcome(welcome), 0);
+        let link = Link {
+            rooms: self.rooms.clone(),
+            outbox: Arc::clone(&outbox),
+            tasks: self.tasks.clone(),
+            clock: self.world.clock,
+            origin: self.origin,
+            shutdown: self.shutdown.clone(),
+        };
+        if let Err(error) = link.handle_all(commands) {
+            self.rooms.close_link(&outbox, crate::upkeep::now_ms(self.world.clock, self.origin));
+            return Err(error.into());
+        }
+        self.tasks.spawn("link", Policy::Session, link.run(requests).instrument(span));
+        Ok(Response::new(Responses(outbox)))
+    }
+
+    async fn publish(
+        &self,
+        request: Request<pb::PublishRequest>,
+    ) -> Result<Response<pb::PublishResponse>, Status> {
+        let room = room(&request.get_ref().room)?;
+        if let Some(owner) = self.peers.owner(&room, &request) {
+            let call =
+                async |channel, request| ChatServiceClient::new(channel).publish(request).await;
+            return self.peers.forward(&owner, request.into_inner(), call).await.map(Response::new);
+        }
+        let redirected = request.metadata().contains_key(rpc::FORWARDED);
+        let position = self.publish_here(&room, request.into_inner(), redirected).await?;
+        Ok(Response::new(pb::PublishResponse { epoch: position.epoch.0, seq: position.seq.0 }))
+    }
+
+    async fn history(
+        &self,
+        request: Request<pb::HistoryRequest>,
+    ) -> Result<Response<pb::HistoryResponse>, Status> {
+        let room = room(&request.get_ref().room)?;
+        if let Some(owner) = self.peers.owner(&room, &request) {
+            let call =
+                async |channel, request| ChatServiceClient::new(channel).history(request).await;
+            return self.peers.forward(&owner, request.into_inner(), call).await.map(Response::new);
+        }
+        let query = query(request.get_ref())?;
+        let page = read::history(&self.rooms, &room, query)
+            .await
+            .map_err(|error| refusal(Code::Unavailable, "STORE_UNREACHABLE", error.to_string()))?;
+        let entry = |row: store::Row| {
+            let said = row.said?;
+            Some(pb::HistoryEntry {
+                seq: row.seq.0,
+                author: said.body.author.to_string(),
+                content: said.body.content.as_ref().to_owned(),
+                at_ms: row.at_ms,
+            })
+        };
+        Ok(Response::new(pb::HistoryResponse {
+            epoch: page.head.map_or(0, |head| head.position.epoch.0),
+            head: page.head.map_or(0, |head| head.position.seq.0),
+            entries: page.entries.into_iter().filter_map(entry).collect(),
+        }))
+    }
+
+    async fn rooms(
+        &self,
+        request: Request<pb::RoomsRequest>,
+    ) -> Result<Response<pb::RoomsResponse>, Status> {
+        let limit = limit(request.get_ref().limit, 1000, 10_000)?;
+        let forwarded = request.metadata().contains_key(rpc::FORWARDED);
+        let mut rooms = Vec::new();
+        self.rooms.for_each(|id, open| {
+            rooms.push(pb::RoomSummary {
+                room: id.to_string(),
+                shard_id: self.rooms.0.me.id.to_string(),
+                members: open.room.len() as u64,
+                epoch: open.room.head().epoch.0,
+                head: open.room.head().seq.0,
+            });
+            false
+        });
+        let mut total = rooms.len() as u64;
+        if request.get_ref().all && !forwarded {
+            for theirs in self.rooms_of_others(limit).await? {
+                total += theirs.total;
+                rooms.extend(theirs.rooms);
+            }
+        }
+        rooms.sort_by(|one, other| one.room.cmp(&other.room));
+        rooms.truncate(limit);
+        Ok(Response::new(pb::RoomsResponse { rooms, total }))
+    }
+
+    async fn members(
+        &self,
+        request: Request<pb::MembersRequest>,
+    ) -> Result<Response<pb::MembersResponse>, Status> {
+        let room = room(&request.get_ref().room)?;
+        if let Some(owner) = self.peers.owner(&room, &request) {
+            let call =
+                async |channel, request| ChatServiceClient::new(channel).members(request).await;
+            return self.peers.forward(&owner, request.into_inner(), call).await.map(Response::new);
+        }
+        let members =
+            self.rooms.read(&room, |open| open.members().map(summary).collect::<Vec<_>>());
+        let shard_id =
+            if members.is_some() { self.rooms.0.me.id.to_string() } else { Default::default() };
+        Ok(Response::new(pb::MembersResponse { members: members.unwrap_or_default(), shard_id }))
+    }
+}
+
+impl Shard {
+    async fn publish_here(
+        &self,
+        room: &RoomId,
+        request: pb::PublishRequest,
+        redirected: bool,
+    ) -> Result<model::Position, Status> {
+        let name = user("author", &request.author)?;
+        let target_name =
+            if request.target.is_empty() { model::TARGET_ALL } else { &request.target };
+        let target = link::target(target_name).map_err(|error| invalid(chassis::chain(&error)))?;
+        let content_max = self.rooms.0.content_max;
+        if request.content.is_empty() || request.content.len() > content_max {
+            return Err(invalid(format!(
+                "content must have 1 to {content_max} bytes, not {}",
+                request.content.len()
+            )));
+        }
+        if request.cmid.len() > CMID_LEN_MAX {
+            return Err(invalid(format!(
+                "cmid may have at most {CMID_LEN_MAX} bytes, not {}",
+                request.cmid.len()
+            )));
+        }
+        let digest = model::message_digest(target_name, &request.content);
+        let cmid = match request.cmid.is_empty() {
+            true => Bytes::copy_from_slice(&self.world.rng.bytes16()),
+            false => Bytes::from(request.cmid),
+        };
+        let (ticket, stored) = self.rooms.ticket();
+        let origin = Origin::Call { ticket, identity: caller(&name), name };
+        let publish = Publish { origin, target, content: request.content.into(), cmid, digest };
+        let command =
+            Command { input: Input::Publish(publish), seen: model::Fence::default(), redirected };
+        self.rooms.submit(room, command);
+        match tokio::time::timeout(PUBLISH_TIMEOUT, stored).await {
+            Ok(Ok(Ok((position, _)))) => Ok(position),
+            Ok(Ok(Err(refusal))) => Err(refused(refusal)),
+            Ok(Err(_)) | Err(_) => {
+                self.rooms.drop_ticket(ticket);
+                Err(refused(Refusal::Unavailable))
+            }
+        }
+    }
+
+    async fn rooms_of_others(&self, limit: usize) -> Result<Vec<pb::RoomsResponse>, Status> {
+        let others: Vec<_> = {
+            let view = self.rooms.0.view.borrow();
+            view.shards().iter().filter(|shard| shard.id != self.rooms.0.me.id).cloned().collect()
+        };
+        let asked = others.into_iter().map(|shard| async move {
+            let request = pb::RoomsRequest { all: false, limit: u32::try_from(limit).unwrap_or(0) };
+            let call =
+                async |channel, request| ChatServiceClient::new(channel).rooms(request).await;
+            self.peers.forward(&shard, request, call).await
+        });
+        futures::future::try_join_all(asked).await
+    }
+}
+
+/// Who a back end is that speaks under `name`: the same for every call, so that a
+/// repeated cmid is noticed.
+fn caller(name: &UserName) -> Identity {
+    let text = format!("back end\0{name}");
+    Identity(xxhash_rust::xxh3::xxh3_128(text.as_bytes()).to_be_bytes())
+}
+
+fn summary(member: &room::Member) -> pb::MemberSummary {
+    let (connector_id, session_id, in_grace) = match &member.place {
+        room::Place::Session { connector, session, .. } => {
+            (connector.to_string(), session.0, false)
+        }
+        room::Place::Grace { connector, session, .. } => (connector.to_string(), session.0, true),
+        room::Place::Added => (String::new(), 0, false),
+    };
+    pb::MemberSummary { user: member.name.to_string(), connector_id, session_id, in_grace }
+}
+
+/// Parses a room's name that came from outside.
+pub(crate) fn room(raw: &str) -> Result<RoomId, Status> {
+    convert::room(raw).map_err(|error| invalid(chassis::chain(&error)))
+}
+
+/// Parses a user's name that came from outside.
+pub(crate) fn user(field: &str, raw: &str) -> Result<UserName, Status> {
+    UserName::parse(raw).map_err(|error| invalid(format!("{field}: {error}")))
+}
+
+fn query(request: &pb::HistoryRequest) -> Result<read::Query, Status> {
+    let range = match (request.after, request.before) {
+        (Some(_), Some(_)) => return Err(invalid("after and before cannot both be given")),
+        (Some(after), None) => Range::After(model::Seq(after)),
+        (None, before) => Range::Before(before.map_or(read::END, model::Seq)),
+    };
+    Ok(read::Query { range, limit: limit(request.limit, 100, 1000)? })
+}
+
+fn limit(asked: u32, default: usize, max: usize) -> Result<usize, Status> {
+    match asked as usize {
+        0 => Ok(default),
+        asked if asked <= max => Ok(asked),
+        asked => Err(invalid(format!("limit may be at most {max}, not {asked}"))),
+    }
+}
+
+fn invalid(message: impl Into<String>) -> Status {
+    refusal(Code::InvalidArgument, "INVALID_ARGUMENT", message)
+}
+
+/// A room's refusal as a status.
+pub(crate) fn refused(refused: Refusal) -> Status {
+    let code = match refused {
+        Refusal::NoSuchTarget => Code::NotFound,
+        Refusal::CmidConflict | Refusal::NameTaken => Code::AlreadyExists,
+        Refusal::Overloaded | Refusal::RoomFull => Code::ResourceExhausted,
+        Refusal::NotAMember => Code::FailedPrecondition,
+        Refusal::Unavailable | Refusal::Moved => Code::Unavailable,
+    };
+    refusal(code, &crate::translate::label(refused).to_uppercase(), refused.to_string())
+}

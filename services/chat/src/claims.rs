@@ -1,0 +1,61 @@
+//! Makes this shard the owner of rooms, many in one call of the store.
+
+use model::{Fence, RoomId};
+use room::Room;
+use tokio::sync::mpsc;
+
+use crate::{
+    metrics::ResultLabel,
+    peers::Peers,
+    rooms::{Rooms, Slot},
+};
+
+/// Claims that one call of the store may carry.
+const BATCH_MAX: usize = 256;
+
+/// Claims whatever is asked for, until nobody can ask any more.
+pub(crate) async fn run(rooms: Rooms, mut to_claim: mpsc::Receiver<RoomId>, peers: Peers) {
+    let mut batch = Vec::new();
+    while to_claim.recv_many(&mut batch, BATCH_MAX).await > 0 {
+        let claims: Vec<store::Claim> = batch.drain(..).map(|room| claim(&rooms, room)).collect();
+        match rooms.0.store.claim(&claims).await {
+            Ok(claimed) => {
+                for (claim, claimed) in claims.iter().zip(claimed) {
+                    open(&rooms, claim, claimed, &peers);
+                }
+            }
+            Err(error) => {
+                tracing::warn!(error = %error, rooms = claims.len(), "claims failed");
+                for claim in &claims {
+                    count(&rooms, "failed");
+                    rooms.claim_failed(&claim.room);
+                }
+            }
+        }
+    }
+}
+
+fn claim(rooms: &Rooms, room: RoomId) -> store::Claim {
+    let mut seen = Fence::default();
+    rooms.with_slot(&room, |slot| {
+        if let Slot::Claiming { seen: highest, .. } = slot {
+            seen = *highest;
+        }
+        false
+    });
+    store::Claim { room, shard: rooms.0.me.id.clone(), seen }
+}
+
+fn open(rooms: &Rooms, claim: &store::Claim, claimed: store::Claimed, peers: &Peers) {
+    let fence = Fence { r#gen: claimed.r#gen, term: claimed.term };
+    count(rooms, "ok");
+    tracing::debug!(room_id = %claim.room, epoch = claimed.epoch.0, term = claimed.term.0, "room claimed");
+    rooms.open(&claim.room, Room::new(claim.room.clone(), claimed.epoch, fence, rooms.0.limits));
+    if let Some(superseded) = claimed.superseded {
+        peers.tell_superseded(&superseded, &claim.room, fence);
+    }
+}
+
+fn count(rooms: &Rooms, result: &'static str) {
+    rooms.0.metrics.claims.get_or_create(&ResultLabel { result }).inc();
+}

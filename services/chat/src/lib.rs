@@ -1,0 +1,34 @@
+//! The chat service: one shard of all rooms.
+//!
+//! ```text
+//! connector ══Link══▶ link.rs ──Command──▶ rooms.rs ──Input──▶ room::Room
+//!                                              ▲                   │ effects
+//! connector ◀══Link══ outbox.rs ◀──────────────┼───────────────────┤
+//!                                              │                   ▼
+//!                                  claims.rs, writer.rs ◀────▶ store::Store
+//! ```
+//!
+//! # Invariants
+//!
+//! * All that happens to a room happens under one lock, and nothing awaits there.
+//! * A shard never waits for a connector: an outbox that is full cuts its link.
+//! * Only `claims` and `writer` write to the store.
+
+mod api;
+mod claims;
+mod config;
+mod link;
+mod metrics;
+mod outbox;
+mod peers;
+mod read;
+mod remote;
+mod rooms;
+mod server;
+mod translate;
+mod upkeep;
+mod writer;
+
+pub use config::{Config, parse_content_max};
+pub use metrics::Metrics;
+pub use server::Server;

@@ -1,0 +1,23 @@
+//! Entry point of the chat service. All of the work is in the library.
+
+use std::process::ExitCode;
+
+use chat::{Config, Server};
+use tracing::info;
+
+fn main() -> ExitCode {
+    // Anything wrong with the options ends the process here, with usage on
+    // stderr, before a thread or a socket exists.
+    let config: Config = chassis::parse("127.0.0.1:9093");
+
+    chassis::run("chat", &config.chassis.clone(), async move |mut app: chassis::App| {
+        let server = Server::bind(&config, &mut app).await?;
+        info!(listen_addr = %server.grpc_addr(), shard_id = %config.shard_id, "listening");
+
+        // Ready only now: the port is taken and every part is built.
+        app.ready();
+
+        // Returns once shutdown was asked for and the links have been let go.
+        server.serve().await
+    })
+}

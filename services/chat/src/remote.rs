@@ -1,0 +1,107 @@
+//! The remotes of the original, and what shards say to each other.
+
+use model::Identity;
+use room::Input;
+use rpc::chat::v1::{
+    self as pb, chat_peer_server::ChatPeer, chat_remote_client::ChatRemoteClient,
+    chat_remote_server::ChatRemote,
+};
+use tonic::{Request, Response, Status};
+
+use crate::{
+    api::{Shard, refused, room, user},
+    rooms::Command,
+};
+
+/// Longest reason that a kicked client is told, in bytes.
+const REASON_LEN_MAX: usize = 256;
+
+#[tonic::async_trait]
+impl ChatRemote for Shard {
+    async fn add(
+        &self,
+        request: Request<pb::AddRequest>,
+    ) -> Result<Response<pb::AddResponse>, Status> {
+        let room = room(&request.get_ref().room)?;
+        if let Some(owner) = self.peers.owner(&room, &request) {
+            let call = async |channel, request| ChatRemoteClient::new(channel).add(request).await;
+            return self.peers.forward(&owner, request.into_inner(), call).await.map(Response::new);
+        }
+        let redirected = request.metadata().contains_key(rpc::FORWARDED);
+        let name = user("user", &request.get_ref().user)?;
+        let taken = self.rooms.read(&room, |open| open.members().any(|member| member.name == name));
+        if taken == Some(true) {
+            return Err(refused(room::Refusal::NameTaken));
+        }
+        let input = Input::Add { name, identity: Identity(self.world.rng.bytes16()) };
+        self.rooms.submit(&room, Command { input, seen: model::Fence::default(), redirected });
+        // A room that nobody was in is claimed first.
+        for _ in 0..100 {
+            if let Some(users) = self.rooms.read(&room, names) {
+                return Ok(Response::new(pb::AddResponse { users }));
+            }
+            self.world.clock.sleep(std::time::Duration::from_millis(20)).await;
+        }
+        Err(refused(room::Refusal::Unavailable))
+    }
+
+    async fn kick(
+        &self,
+        request: Request<pb::KickRequest>,
+    ) -> Result<Response<pb::KickResponse>, Status> {
+        let room = room(&request.get_ref().room)?;
+        if let Some(owner) = self.peers.owner(&room, &request) {
+            let call = async |channel, request| ChatRemoteClient::new(channel).kick(request).await;
+            return self.peers.forward(&owner, request.into_inner(), call).await.map(Response::new);
+        }
+        let name = user("user", &request.get_ref().user)?;
+        let mut reason = request.into_inner().reason;
+        if reason.is_empty() {
+            reason.push_str("kick");
+        }
+        reason.truncate(reason.floor_char_boundary(REASON_LEN_MAX));
+        let kicked = self
+            .rooms
+            .read(&room, |open| open.members().any(|member| member.name == name))
+            .unwrap_or(false);
+        self.rooms.apply_open(&room, Input::Kick { name, reason });
+        Ok(Response::new(pb::KickResponse { kicked }))
+    }
+
+    async fn get(
+        &self,
+        request: Request<pb::GetRequest>,
+    ) -> Result<Response<pb::GetResponse>, Status> {
+        let room = room(&request.get_ref().room)?;
+        if let Some(owner) = self.peers.owner(&room, &request) {
+            let call = async |channel, request| ChatRemoteClient::new(channel).get(request).await;
+            return self.peers.forward(&owner, request.into_inner(), call).await.map(Response::new);
+        }
+        let users = self.rooms.read(&room, names).unwrap_or_default();
+        Ok(Response::new(pb::GetResponse { users }))
+    }
+}
+
+fn names(open: &room::Room) -> Vec<String> {
+    open.members().map(|member| member.name.to_string()).collect()
+}
+
+#[tonic::async_trait]
+impl ChatPeer for Shard {
+    async fn superseded(
+        &self,
+        request: Request<pb::SupersededRequest>,
+    ) -> Result<Response<pb::SupersededResponse>, Status> {
+        let request = request.into_inner();
+        let room = room(&request.room)?;
+        let claimed =
+            model::Fence { r#gen: model::Gen(request.r#gen), term: model::Term(request.term) };
+        self.rooms.with_slot(&room, |slot| match slot {
+            crate::rooms::Slot::Open(open) if open.room.fence() < claimed => {
+                self.rooms.give_up(&room, open, Input::Superseded, "superseded")
+            }
+            _ => false,
+        });
+        Ok(Response::new(pb::SupersededResponse {}))
+    }
+}

@@ -1,0 +1,62 @@
+//! What time and a changed view do to rooms.
+
+use std::time::Duration;
+
+use chassis::Clock;
+use room::Input;
+use tokio::time::Instant;
+
+use crate::rooms::Rooms;
+
+/// How often rooms are looked through for names whose grace is over and for rooms
+/// that nobody is in.
+const SWEEP: Duration = Duration::from_millis(500);
+
+/// Milliseconds of the rooms' clock.
+pub(crate) fn now_ms(clock: Clock, origin: Instant) -> u64 {
+    u64::try_from((clock.now() - origin).as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Sweeps until it is dropped.
+pub(crate) async fn sweep(rooms: Rooms, clock: Clock, origin: Instant, idle: Duration) {
+    loop {
+        clock.sleep(SWEEP).await;
+        let (now, now_ms) = (clock.now(), now_ms(clock, origin));
+        let mut unloaded = Vec::new();
+        rooms.for_each(|id, open| {
+            if open.room.wants_tick() {
+                rooms.apply_to(id, open, Input::Tick { now_ms });
+            }
+            if !open.room.is_empty() {
+                open.empty_since = None;
+                return false;
+            }
+            let since = *open.empty_since.get_or_insert(now);
+            let unload = now - since >= idle;
+            if unload {
+                rooms.give_up(id, open, Input::Release, "idle");
+                unloaded.push(id.clone());
+            }
+            unload
+        });
+        for id in unloaded {
+            rooms.0.store.release(&id).await;
+        }
+    }
+}
+
+/// Gives up, whenever the view changes, the rooms that it gives to others. Never
+/// merely because the view names another: a room may be here on purpose.
+pub(crate) async fn follow_view(rooms: Rooms) {
+    let mut view = rooms.0.view.clone();
+    while view.changed().await.is_ok() {
+        let now = view.borrow_and_update().clone();
+        tracing::info!(shards = now.shards().len(), "view changed");
+        rooms.for_each(|id, open| match now.owner(id) {
+            Some(owner) if owner.id != rooms.0.me.id => {
+                rooms.give_up(id, open, Input::Release, "view_changed")
+            }
+            _ => false,
+        });
+    }
+}

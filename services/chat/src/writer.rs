@@ -1,0 +1,75 @@
+//! Stores what rooms want stored. What waits while one batch commits is the next
+//! batch: no timer, and no delay when idle.
+
+use std::sync::atomic::Ordering;
+
+use chassis::Clock;
+use room::{AppendResult, Duplicate};
+use store::{Appended, StoreError};
+
+use crate::rooms::Rooms;
+
+/// Writes until it is dropped.
+pub(crate) async fn run(rooms: Rooms, clock: Clock) {
+    loop {
+        rooms.0.append.notified().await;
+        loop {
+            let batch = rooms.take_appends();
+            if batch.is_empty() {
+                break;
+            }
+            let (keys, appends): (Vec<_>, Vec<_>) =
+                batch.into_iter().map(|(id, fence, append)| ((id, fence), append)).unzip();
+            let started = clock.now();
+            let ended = rooms.0.store.append(&appends).await;
+            let metrics = &rooms.0.metrics;
+            metrics.append_seconds.observe((clock.now() - started).as_secs_f64());
+            let entries: usize = appends.iter().map(|append| append.entries.len()).sum();
+            metrics.append_entries.observe(entries as f64);
+            rooms
+                .0
+                .store_unreachable
+                .store(matches!(ended, Err(StoreError::Unreachable(_))), Ordering::Relaxed);
+
+            let mut results = match ended {
+                Ok(ended) => ended.into_iter().map(translate).collect(),
+                Err(error) => {
+                    tracing::warn!(error = %error, rooms = keys.len(), "append failed");
+                    vec![failed(&error); keys.len()]
+                }
+            };
+            for (((id, fence), append), result) in keys.iter().zip(&appends).zip(results.drain(..))
+            {
+                if matches!(result, AppendResult::Stored { .. }) {
+                    metrics.entries.inc_by(append.entries.len() as u64);
+                }
+                rooms.appended(id, *fence, result);
+            }
+        }
+    }
+}
+
+fn translate(ended: Appended) -> AppendResult {
+    match ended {
+        Appended::Stored { at_ms } => AppendResult::Stored { at_ms },
+        Appended::Superseded => AppendResult::Superseded,
+        Appended::Duplicates(found) => AppendResult::Duplicates(
+            found
+                .into_iter()
+                .map(|(index, found)| Duplicate {
+                    index,
+                    seq: found.seq,
+                    at_ms: found.at_ms,
+                    digest: found.digest,
+                })
+                .collect(),
+        ),
+    }
+}
+
+fn failed(error: &StoreError) -> AppendResult {
+    match error {
+        StoreError::Unreachable(_) => AppendResult::Failed,
+        StoreError::Unknown(_) => AppendResult::Unknown,
+    }
+}

@@ -1,0 +1,227 @@
+//! Writes what came over a link to the sessions of a room: each push encoded once,
+//! each session written to once per batch.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use bytes::{Bytes, BytesMut};
+use frontend::Outgoing;
+use model::RoomId;
+use wire::{Dialect, Profile, RawId, has_astral};
+
+use crate::{handler::Session, metrics::Metrics, room::Room};
+
+/// What one batch of events means for clients, room by room.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    profile: Arc<Profile>,
+    metrics: Metrics,
+    rooms: HashMap<RoomId, (Arc<Room>, Vec<Frame>)>,
+}
+
+#[derive(Debug)]
+struct Frame {
+    scope: Scope,
+    content: Content,
+}
+
+/// Who gets a frame.
+#[derive(Debug)]
+enum Scope {
+    /// Everybody who is in the room.
+    All,
+    /// Everybody but the session with this id.
+    Except(u64),
+    /// One session, whether it is in the room or not.
+    Only(Arc<Session>),
+}
+
+#[derive(Debug)]
+enum Content {
+    Chat { msg: String, from: String, target: String },
+    Presence { name: String, joined: bool },
+    Response { id: RawId, body: Bytes },
+}
+
+impl Batch {
+    pub(crate) fn new(profile: Arc<Profile>, metrics: Metrics) -> Self {
+        Self { profile, metrics, rooms: HashMap::new() }
+    }
+
+    /// A message for everybody in the room, or for one session.
+    pub(crate) fn chat(
+        &mut self,
+        room: &Arc<Room>,
+        only: Option<&Arc<Session>>,
+        msg: String,
+        from: String,
+        target: String,
+    ) {
+        let scope = only.map_or(Scope::All, |session| Scope::Only(Arc::clone(session)));
+        self.push(room, scope, Content::Chat { msg, from, target });
+    }
+
+    /// Somebody came or left; the session `except` is not told.
+    pub(crate) fn presence(&mut self, room: &Arc<Room>, except: u64, name: String, joined: bool) {
+        let scope = if except == 0 { Scope::All } else { Scope::Except(except) };
+        self.push(room, scope, Content::Presence { name, joined });
+    }
+
+    /// An answer, which stays in its place among the pushes.
+    pub(crate) fn response(
+        &mut self,
+        room: &Arc<Room>,
+        session: &Arc<Session>,
+        id: RawId,
+        body: Bytes,
+    ) {
+        self.push(room, Scope::Only(Arc::clone(session)), Content::Response { id, body });
+    }
+
+    fn push(&mut self, room: &Arc<Room>, scope: Scope, content: Content) {
+        let (_, frames) =
+            self.rooms.entry(room.id.clone()).or_insert_with(|| (Arc::clone(room), Vec::new()));
+        frames.push(Frame { scope, content });
+    }
+
+    /// Writes what has gathered for a room: before somebody comes in who must not
+    /// get it.
+    pub(crate) fn flush_room(&mut self, room: &Arc<Room>) {
+        if let Some((room, frames)) = self.rooms.remove(&room.id) {
+            self.write(&room, &frames);
+        }
+    }
+
+    /// Writes all that has gathered.
+    pub(crate) fn flush(&mut self) {
+        for (_, (room, frames)) in std::mem::take(&mut self.rooms) {
+            self.write(&room, &frames);
+        }
+    }
+
+    fn write(&self, room: &Room, frames: &[Frame]) {
+        let _turn = room.delivery.lock().expect("a writer panicked");
+        let members = Arc::clone(&room.state().members);
+        self.metrics.batch_pushes.observe(frames.len() as f64);
+
+        // Sessions that get something else than the rest.
+        let special: HashSet<u64> = frames
+            .iter()
+            .filter_map(|frame| match &frame.scope {
+                Scope::All => None,
+                Scope::Except(id) => Some(*id),
+                Scope::Only(session) => Some(session.id()),
+            })
+            .collect();
+        let mut shared = Shared::new(&self.profile, frames);
+        let mut delivered = 0;
+        let mut written = HashSet::new();
+        for member in members.iter() {
+            let session = &member.session;
+            if special.contains(&session.id()) {
+                written.insert(session.id());
+                delivered += self.write_special(session, frames, true);
+            } else if let Some((outgoing, count)) = shared.get(session.state().dialect()) {
+                delivered += count;
+                session.send(outgoing);
+            }
+        }
+        for frame in frames {
+            if let Scope::Only(session) = &frame.scope
+                && written.insert(session.id())
+            {
+                self.write_special(session, frames, false);
+            }
+        }
+        self.metrics.deliveries.inc_by(delivered);
+    }
+
+    fn write_special(&self, session: &Arc<Session>, frames: &[Frame], is_member: bool) -> u64 {
+        let mine = frames.iter().filter(|frame| match &frame.scope {
+            Scope::All => is_member,
+            Scope::Except(id) => is_member && *id != session.id(),
+            Scope::Only(only) => only.id() == session.id(),
+        });
+        let mut builder = Outgoing::builder();
+        let mut delivered = 0;
+        let mut package = BytesMut::new();
+        for frame in mine {
+            package.clear();
+            if encode(&self.profile, session.state().dialect(), &frame.content, &mut package) {
+                builder.push(&package);
+                delivered += u64::from(!matches!(frame.content, Content::Response { .. }));
+            }
+        }
+        if !builder.is_empty() {
+            session.send(&builder.build());
+        }
+        delivered
+    }
+}
+
+/// The frames for everybody, encoded when the first session of a dialect comes.
+struct Shared<'a> {
+    profile: &'a Profile,
+    frames: &'a [Frame],
+    /// By dialect; those that need the same bytes share them.
+    encoded: [Option<(Outgoing, u64)>; 3],
+    is_plain: bool,
+}
+
+impl<'a> Shared<'a> {
+    fn new(profile: &'a Profile, frames: &'a [Frame]) -> Self {
+        let astral = |frame: &Frame| match &frame.content {
+            Content::Chat { msg, from, target } => {
+                has_astral(msg) || has_astral(from) || has_astral(target)
+            }
+            Content::Presence { name, .. } => has_astral(name),
+            Content::Response { .. } => false,
+        };
+        Self { profile, frames, encoded: [None, None, None], is_plain: !frames.iter().any(astral) }
+    }
+
+    fn get(&mut self, dialect: Dialect) -> Option<&(Outgoing, u64)> {
+        // Without characters above U+FFFF these two read the same bytes.
+        let dialect =
+            if dialect == Dialect::Browser && self.is_plain { Dialect::Classic } else { dialect };
+        let slot = match dialect {
+            Dialect::Classic => 0,
+            Dialect::Browser => 1,
+            Dialect::Pitaya => 2,
+        };
+        if self.encoded[slot].is_none() {
+            let mut builder = Outgoing::builder();
+            let (mut count, mut package) = (0, BytesMut::new());
+            // Whoever is not special gets those with an exception, too.
+            for frame in self.frames.iter().filter(|frame| !matches!(frame.scope, Scope::Only(_))) {
+                package.clear();
+                if encode(self.profile, dialect, &frame.content, &mut package) {
+                    builder.push(&package);
+                    count += 1;
+                }
+            }
+            self.encoded[slot] = Some((builder.build(), count));
+        }
+        self.encoded[slot].as_ref().filter(|(_, count)| *count > 0)
+    }
+}
+
+/// Appends one package. False if it does not fit one, which limits on content
+/// and names make impossible; then it is left out and logged.
+fn encode(profile: &Profile, dialect: Dialect, content: &Content, out: &mut BytesMut) -> bool {
+    let encoded = match content {
+        Content::Chat { msg, from, target } => {
+            profile.encode_chat_for(dialect, msg, from, target, out)
+        }
+        Content::Presence { name, joined } => {
+            profile.encode_presence_for(dialect, *joined, name, out)
+        }
+        Content::Response { id, body } => wire::encode_response(id, body, out),
+    };
+    if let Err(error) = &encoded {
+        tracing::warn!(error = %error, "push does not fit a package");
+    }
+    encoded.is_ok()
+}

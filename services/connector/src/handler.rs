@@ -1,0 +1,207 @@
+//! What clients may ask, and what they are answered.
+
+use std::sync::{
+    Arc, Mutex, OnceLock,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use model::{Identity, RoomId, UserName};
+use serde_json::{Value, json};
+use wire::{Call, Dialect, RawId, Route};
+
+use crate::{hub::Hub, room::Room};
+
+/// A client's connection, with what this service keeps about it.
+pub(crate) type Session = frontend::Session<Client>;
+
+/// What this service keeps about a client.
+#[derive(Debug, Default)]
+pub(crate) struct Client {
+    dialect: OnceLock<Dialect>,
+    identity: OnceLock<Identity>,
+    place: Mutex<Place>,
+    /// Requests that wait for an answer.
+    pub(crate) waiting: AtomicUsize,
+}
+
+/// Where a client is.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Place {
+    /// In no room.
+    #[default]
+    Outside,
+    /// Has asked to come in.
+    Entering(Arc<Room>, UserName),
+    /// In a room.
+    Inside(Arc<Room>, UserName),
+}
+
+impl Client {
+    pub(crate) fn dialect(&self) -> Dialect {
+        self.dialect.get().copied().unwrap_or_default()
+    }
+
+    pub(crate) fn identity(&self) -> Identity {
+        self.identity.get().copied().unwrap_or(Identity([0; 16]))
+    }
+
+    pub(crate) fn place(&self) -> Place {
+        self.place.lock().expect("a place").clone()
+    }
+
+    pub(crate) fn set_place(&self, place: Place) {
+        *self.place.lock().expect("a place") = place;
+    }
+}
+
+impl Place {
+    /// The room and the name, if there is one.
+    pub(crate) fn room(&self) -> Option<(&Arc<Room>, &UserName)> {
+        match self {
+            Self::Outside => None,
+            Self::Entering(room, name) | Self::Inside(room, name) => Some((room, name)),
+        }
+    }
+}
+
+/// Answers clients' calls.
+#[derive(Debug)]
+pub(crate) struct Handler {
+    pub(crate) hub: Hub,
+    pub(crate) content_max: usize,
+    pub(crate) session_requests_max: usize,
+}
+
+impl frontend::Handler for Handler {
+    type State = Client;
+
+    const KNOWN: &'static [&'static str] = &[wire::route::ENTER, wire::route::SEND];
+
+    fn opened(&self, session: &Arc<Session>, conn: &mut wire::Conn) {
+        let client = session.state();
+        // Both are set here only, and this is called once.
+        let _ = client.dialect.set(conn.dialect());
+        let _ = client.identity.set(Identity(self.hub.rng().bytes16()));
+        self.hub.opened(session);
+    }
+
+    fn call(&self, session: &Arc<Session>, call: Call) {
+        let waiting = &session.state().waiting;
+        let route = label(call.route);
+        if waiting.load(Ordering::Relaxed) >= self.session_requests_max {
+            return self.refuse(
+                session,
+                call.id,
+                route,
+                &Refused::new(429, "too many requests wait"),
+            );
+        }
+        let refused = match call.route {
+            Route::Enter => self.enter(session, call.id, &call.body),
+            Route::Send => self.send(session, call.id, &call.body),
+            Route::QueryEntry | Route::Other(_) => Err(Refused::silent(500)),
+        };
+        if let Err(refused) = refused {
+            self.refuse(session, call.id, route, &refused);
+        }
+    }
+
+    fn closed(&self, session: &Arc<Session>) {
+        self.hub.closed(session);
+    }
+}
+
+/// A request that no shard has to be asked about.
+struct Refused {
+    code: u16,
+    body: Value,
+}
+
+impl Refused {
+    fn new(code: u16, error: impl Into<String>) -> Self {
+        Self { code, body: json!({ "code": code, "error": error.into() }) }
+    }
+
+    /// As the original says it.
+    fn silent(code: u16) -> Self {
+        Self { code, body: json!({ "code": code }) }
+    }
+}
+
+impl Handler {
+    fn enter(
+        &self,
+        session: &Arc<Session>,
+        id: Option<RawId>,
+        body: &Value,
+    ) -> Result<(), Refused> {
+        let name = text(body, "username")?;
+        let room = text(body, "rid")?;
+        let name = UserName::parse(name)
+            .map_err(|error| Refused::new(400, format!("username: {error}")))?;
+        let room =
+            RoomId::parse(room).map_err(|error| Refused::new(400, format!("rid: {error}")))?;
+        if session.state().place().room().is_some() {
+            return Err(Refused { code: 500, body: json!({ "code": 500, "error": true }) });
+        }
+        self.hub.enter(session, id, &room, &name);
+        Ok(())
+    }
+
+    fn send(&self, session: &Arc<Session>, id: Option<RawId>, body: &Value) -> Result<(), Refused> {
+        let place = session.state().place();
+        let (room, _) = place.room().ok_or_else(|| Refused::silent(500))?;
+        let content = text(body, "content")?;
+        let target = text(body, "target")?;
+        if content.is_empty() {
+            return Err(Refused::new(400, "content: must not be empty"));
+        }
+        if content.len() > self.content_max {
+            return Err(Refused::new(
+                413,
+                format!(
+                    "content: must have at most {} bytes, not {}",
+                    self.content_max,
+                    content.len()
+                ),
+            ));
+        }
+        let target = match target {
+            model::TARGET_ALL => target.to_owned(),
+            // Nobody can have a name that is none.
+            name => UserName::parse(name).map_err(|_| Refused::silent(500))?.to_string(),
+        };
+        self.hub.send(session, id, room, target, content.to_owned());
+        Ok(())
+    }
+
+    fn refuse(
+        &self,
+        session: &Arc<Session>,
+        id: Option<RawId>,
+        route: &'static str,
+        refused: &Refused,
+    ) {
+        self.hub.metrics().answered(route, refused.code);
+        if let Some(id) = id {
+            session.respond(&id, &wire::to_json(&refused.body));
+        }
+    }
+}
+
+/// Reads a field that has to be text.
+fn text<'a>(body: &'a Value, field: &str) -> Result<&'a str, Refused> {
+    match body.get(field) {
+        Some(Value::String(text)) => Ok(text),
+        Some(_) => Err(Refused::new(400, format!("{field}: must be text"))),
+        None => Err(Refused::new(400, format!("{field}: is missing"))),
+    }
+}
+
+fn label(route: Route) -> &'static str {
+    match route {
+        Route::Enter => "enter",
+        Route::Send => "send",
+        Route::QueryEntry | Route::Other(_) => "other",
+    }
+}

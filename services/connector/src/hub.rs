@@ -1,0 +1,320 @@
+//! All rooms that sessions here are in, and all sessions.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    hash::{BuildHasher, RandomState},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use chassis::{Clock, Rng, World};
+use model::{RoomId, UserName};
+use tokio::sync::Notify;
+use wire::RawId;
+
+use crate::{
+    deadlines::Deadlines,
+    handler::{Place, Session},
+    metrics::Metrics,
+    room::{Ask, Pending, Room, Route, State},
+};
+
+/// A handle; clones share the rooms.
+#[derive(Clone, Debug)]
+pub(crate) struct Hub(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    world: World,
+    metrics: Metrics,
+    stripes: Box<[Stripe]>,
+    hasher: RandomState,
+    sessions: Mutex<BTreeMap<u64, Arc<Session>>>,
+    deadlines: Deadlines,
+    /// Rooms that have no link, for the router.
+    wanted: Mutex<HashMap<RoomId, Arc<Room>>>,
+    routing: Notify,
+    next_request: AtomicU64,
+    /// Drawn at start; makes client message ids unique over restarts.
+    incarnation: u64,
+    draining: AtomicBool,
+}
+
+type Stripe = Mutex<HashMap<RoomId, Arc<Room>>>;
+
+const STRIPES: usize = 64;
+
+impl Hub {
+    pub(crate) fn new(world: World, metrics: Metrics, deadlines: Deadlines) -> Self {
+        let incarnation = world.rng.u64();
+        Self(Arc::new(Inner {
+            world,
+            metrics,
+            stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
+            hasher: RandomState::new(),
+            sessions: Mutex::default(),
+            deadlines,
+            wanted: Mutex::default(),
+            routing: Notify::new(),
+            next_request: AtomicU64::new(1),
+            incarnation,
+            draining: AtomicBool::new(false),
+        }))
+    }
+
+    pub(crate) fn clock(&self) -> Clock {
+        self.0.world.clock
+    }
+
+    pub(crate) fn rng(&self) -> &Rng {
+        &self.0.world.rng
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
+    pub(crate) fn incarnation(&self) -> u64 {
+        self.0.incarnation
+    }
+
+    pub(crate) fn deadlines(&self) -> &Deadlines {
+        &self.0.deadlines
+    }
+
+    /// A number that no other command of this process has.
+    pub(crate) fn next_request(&self) -> u64 {
+        self.0.next_request.fetch_add(1, Ordering::Relaxed)
+    }
+
+    // === sessions ===
+
+    pub(crate) fn opened(&self, session: &Arc<Session>) {
+        if self.is_draining() {
+            return session.kick("draining: ask the gate for another connector");
+        }
+        self.0.sessions.lock().expect("sessions").insert(session.id(), Arc::clone(session));
+    }
+
+    pub(crate) fn closed(&self, session: &Arc<Session>) {
+        self.0.sessions.lock().expect("sessions").remove(&session.id());
+        let place = session.state().place();
+        session.state().set_place(Place::Outside);
+        if let Some((room, _)) = place.room() {
+            self.leave(room, session);
+        }
+    }
+
+    /// Calls `visit` with the table of sessions, ordered by id.
+    pub(crate) fn with_sessions<T>(
+        &self,
+        visit: impl FnOnce(&BTreeMap<u64, Arc<Session>>) -> T,
+    ) -> T {
+        visit(&self.0.sessions.lock().expect("sessions"))
+    }
+
+    /// From now on no new session is taken.
+    pub(crate) fn drain(&self) {
+        self.0.draining.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.0.draining.load(Ordering::Relaxed)
+    }
+
+    // === rooms ===
+
+    /// The room of this name, if sessions here are in it.
+    pub(crate) fn room(&self, id: &RoomId) -> Option<Arc<Room>> {
+        self.stripe(id).get(id).cloned()
+    }
+
+    /// Calls `change` with the room, made if need be, and keeps the hub tidy.
+    fn with_room(&self, id: &RoomId, change: impl FnOnce(&Arc<Room>, &mut State)) {
+        loop {
+            let now = self.clock().now();
+            let room = Arc::clone(self.stripe(id).entry(id.clone()).or_insert_with(|| {
+                self.0.metrics.rooms.inc();
+                Arc::new(Room::new(id.clone(), now))
+            }));
+            let mut state = room.state();
+            if state.dead {
+                continue;
+            }
+            change(&room, &mut state);
+            drop(state);
+            return self.tidy(&room);
+        }
+    }
+
+    /// Forgets the room if nothing is left of it.
+    pub(crate) fn tidy(&self, room: &Arc<Room>) {
+        if !room.state().is_idle() {
+            return;
+        }
+        let mut stripe = self.stripe(&room.id);
+        let mut state = room.state();
+        if state.is_idle() && !state.dead {
+            state.dead = true;
+            if let Some(link) = state.link() {
+                link.forget(&room.id);
+            }
+            stripe.remove(&room.id);
+            self.0.metrics.rooms.dec();
+        }
+    }
+
+    fn stripe(&self, id: &RoomId) -> std::sync::MutexGuard<'_, HashMap<RoomId, Arc<Room>>> {
+        let at =
+            usize::try_from(self.0.hasher.hash_one(id) % STRIPES as u64).expect("less than 64");
+        self.0.stripes[at].lock().expect("a room panicked")
+    }
+
+    // === what clients ask ===
+
+    /// Asks the room's shard to let a session in.
+    pub(crate) fn enter(
+        &self,
+        session: &Arc<Session>,
+        reply_to: Option<RawId>,
+        id: &RoomId,
+        name: &UserName,
+    ) {
+        self.with_room(id, |room, state| {
+            session.state().set_place(Place::Entering(Arc::clone(room), name.clone()));
+            self.ask(room, state, session, Ask::Join { reply_to, name: name.clone() });
+        });
+        // It may have closed in the meantime, before it had a place to leave.
+        if session.is_closed() {
+            self.closed(session);
+        }
+    }
+
+    /// Asks the room's shard to store a message.
+    pub(crate) fn send(
+        &self,
+        session: &Arc<Session>,
+        reply_to: Option<RawId>,
+        room: &Arc<Room>,
+        target: String,
+        content: String,
+    ) {
+        let mut cmid = BytesMut::with_capacity(16);
+        cmid.put_u64(self.0.incarnation);
+        cmid.put_u64(self.next_request());
+        let ask = Ask::Publish { reply_to, target, content, cmid: cmid.freeze() };
+        // A room that a session is in, or about to be in, is not forgotten.
+        self.ask(room, &mut room.state(), session, ask);
+    }
+
+    fn leave(&self, room: &Arc<Room>, session: &Arc<Session>) {
+        self.with_room(&room.id, |room, state| {
+            let was_member = state.remove_member(session.id()).is_some();
+            if was_member {
+                self.0.metrics.members.dec();
+            }
+            // A join that was not sent is not sent; one that was is undone when it
+            // is answered (see `inbound`).
+            let id = session.id();
+            state
+                .pending
+                .retain(|p| p.sent || p.session.id() != id || !matches!(p.ask, Ask::Join { .. }));
+            if was_member && !matches!(state.route, Route::Wanted { .. }) {
+                self.send_leave(room, state, session);
+            }
+        });
+    }
+
+    /// Tells the shard that a session is gone.
+    pub(crate) fn send_leave(&self, room: &Arc<Room>, state: &mut State, session: &Arc<Session>) {
+        state.leaving.insert(session.id());
+        self.ask(room, state, session, Ask::Leave);
+    }
+
+    fn ask(&self, room: &Arc<Room>, state: &mut State, session: &Arc<Session>, ask: Ask) {
+        let request_id = self.next_request();
+        let started = self.clock().now();
+        if !matches!(ask, Ask::Leave) {
+            session.state().waiting.fetch_add(1, Ordering::Relaxed);
+            self.0.deadlines.add(started, room, request_id);
+        }
+        let session = Arc::clone(session);
+        state.pending.push_back(Pending {
+            request_id,
+            session,
+            ask,
+            sent: false,
+            abandoned: false,
+            started,
+        });
+        match state.route {
+            Route::Wanted { .. } => self.want(room),
+            Route::Rejoining { .. } => {}
+            Route::Live { .. } => state.send_waiting(&room.id),
+        }
+    }
+
+    // === routing ===
+
+    /// Asks the router to find a link for a room.
+    pub(crate) fn want(&self, room: &Arc<Room>) {
+        let new = self
+            .0
+            .wanted
+            .lock()
+            .expect("wanted")
+            .insert(room.id.clone(), Arc::clone(room))
+            .is_none();
+        if new {
+            self.0.routing.notify_one();
+        }
+    }
+
+    /// Wakes the router: a link has come up, or the view has changed.
+    pub(crate) fn reroute(&self) {
+        self.0.routing.notify_one();
+    }
+
+    /// The rooms without a link, and what wakes whoever looks for one.
+    pub(crate) fn wanted(&self) -> (&Mutex<HashMap<RoomId, Arc<Room>>>, &Notify) {
+        (&self.0.wanted, &self.0.routing)
+    }
+
+    /// Looks at a room again when names that nobody confirmed have had their time.
+    pub(crate) fn settle_later(&self, room: &Arc<Room>) {
+        self.0.deadlines.settle(self.clock().now(), room);
+    }
+
+    // === answers ===
+
+    /// Answers a request for the first time, with a body made by hand.
+    pub(crate) fn answer(&self, pending: &Pending, code: u16, body: &[u8]) {
+        let (reply_to, route, seconds) = match &pending.ask {
+            Ask::Join { reply_to, .. } => (reply_to, "enter", &self.0.metrics.enter_seconds),
+            Ask::Publish { reply_to, .. } => (reply_to, "send", &self.0.metrics.send_seconds),
+            Ask::Leave => return,
+        };
+        if pending.abandoned {
+            return;
+        }
+        self.count_answer(pending, route, code);
+        seconds.observe((self.clock().now() - pending.started).as_secs_f64());
+        if let Some(id) = reply_to {
+            pending.session.respond(id, body);
+        }
+    }
+
+    /// Counts an answer that is written together with pushes.
+    pub(crate) fn count_answer(&self, pending: &Pending, route: &'static str, code: u16) {
+        pending.session.state().waiting.fetch_sub(1, Ordering::Relaxed);
+        self.0.metrics.answered(route, code);
+    }
+}
+
+/// `{"code":…,"error":"…"}`.
+pub(crate) fn error_body(code: u16, error: &str) -> Bytes {
+    wire::to_json(&serde_json::json!({ "code": code, "error": error })).into()
+}

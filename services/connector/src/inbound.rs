@@ -1,0 +1,252 @@
+//! What shards say, and what it means for the rooms here.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use model::{Position, Seq, UserName};
+use rpc::chat::v1::{self as pb, Event, command, event};
+
+use crate::{
+    fanout::Batch,
+    hub::Hub,
+    link::{Link, LinkError},
+    room::{Hole, Room, State},
+};
+
+mod replies;
+
+/// Entries that may wait while those before them are fetched; with more, the room
+/// is taken to its shard again.
+const HELD_MAX: usize = 4096;
+
+/// Handles one event. Everything for clients goes into `batch`.
+///
+/// # Errors
+///
+/// The shard speaks a version that this one does not understand.
+pub(crate) fn handle(
+    hub: &Hub,
+    link: &Arc<Link>,
+    event: Event,
+    batch: &mut Batch,
+) -> Result<(), LinkError> {
+    match event.event.ok_or(LinkError::UnknownEvent)? {
+        event::Event::Entry(entry) => on_entry(hub, link, entry, batch),
+        event::Event::Reply(reply) => replies::handle(hub, link, reply, batch)?,
+        event::Event::Presence(presence) => on_presence(hub, link, &presence, batch),
+        event::Event::Heartbeat(heartbeat) => on_heartbeat(hub, link, &heartbeat),
+        event::Event::Moved(moved) => on_moved(hub, link, &moved),
+        event::Event::CloseSession(close) => on_close_session(hub, link, &close, batch),
+        event::Event::GoAway(_) => {
+            tracing::info!("the shard is going to stop");
+            link.is_draining.store(true, Ordering::Relaxed);
+        }
+        event::Event::Welcome(_) => return Err(LinkError::UnknownEvent),
+    }
+    Ok(())
+}
+
+/// The room that an event is for, if it goes over this link.
+fn room_on(hub: &Hub, link: &Arc<Link>, id: &str) -> Option<Arc<Room>> {
+    let id = rpc::convert::room(id).ok()?;
+    let room = hub.room(&id).filter(|room| room.state().is_on(link));
+    if room.is_none() {
+        hub.metrics().late_events.inc();
+    }
+    room
+}
+
+fn on_entry(hub: &Hub, link: &Arc<Link>, entry: pb::Entry, batch: &mut Batch) {
+    hub.metrics().pushes.inc();
+    let Some(room) = room_on(hub, link, &entry.room) else { return };
+    let mut state = room.state();
+    if state.seen > entry.fence.unwrap_or_default().into() {
+        // A superseded shard does not know yet.
+        hub.metrics().late_events.inc();
+        return;
+    }
+    if let Some(hole) = &mut state.hole {
+        hole.held.push(entry);
+        if hole.held.len() > HELD_MAX {
+            restart(hub, &room, &mut state);
+        }
+        return;
+    }
+    let Some(digest) = state.digest else { return };
+    if entry.prev != digest.head.0 {
+        return fetch(hub, link, &room, &mut state, vec![entry]);
+    }
+    deliver(&room, &mut state, entry, batch);
+}
+
+/// Gives the next entry to whom it is for.
+fn deliver(room: &Arc<Room>, state: &mut State, entry: pb::Entry, batch: &mut Batch) {
+    let seq = Seq(entry.seq);
+    state.change_digest(|digest| digest.head = seq);
+    state.mark.seq = seq;
+    let pb::Entry { author, target, content, .. } = entry;
+    if target == model::TARGET_ALL {
+        return batch.chat(room, None, content, author, target);
+    }
+    let Ok(name) = UserName::parse(&target) else { return };
+    if let Some(member) = state.by_name.get(&name) {
+        batch.chat(room, Some(&member.session), content, author, target);
+    }
+}
+
+/// Asks for the entries between the last one and those that came.
+fn fetch(hub: &Hub, link: &Arc<Link>, room: &Arc<Room>, state: &mut State, held: Vec<pb::Entry>) {
+    hub.metrics().holes.inc();
+    let request_id = hub.next_request();
+    let fetch = pb::Fetch { room: room.id.to_string(), after: Some(state.mark.into()) };
+    link.upstream.push(request_id, command::Command::Fetch(fetch));
+    state.hole = Some(Hole { request_id, held });
+}
+
+/// Takes the room to its shard again: the only way out when it is not known what
+/// is missing.
+fn restart(hub: &Hub, room: &Arc<Room>, state: &mut State) {
+    if let Some(link) = state.link() {
+        link.forget(&room.id);
+    }
+    state.detach(hub.clock().now(), Duration::ZERO);
+    hub.want(room);
+}
+
+fn on_presence(hub: &Hub, link: &Arc<Link>, presence: &pb::Presence, batch: &mut Batch) {
+    hub.metrics().pushes.inc();
+    let Some(room) = room_on(hub, link, &presence.room) else { return };
+    let Ok(name) = UserName::parse(&presence.user) else { return };
+    let mut state = room.state();
+    let shown = state.roster.contains(&name) || state.ghosts.contains(&name);
+    if presence.joined {
+        if state.roster.insert(name.clone()) {
+            state.change_digest(|digest| digest.add(&name));
+        }
+        state.ghosts.remove(&name);
+        if !shown {
+            batch.presence(&room, presence.session_id, name.to_string(), true);
+        }
+    } else {
+        if state.roster.remove(&name) {
+            state.change_digest(|digest| digest.remove(&name));
+        }
+        state.ghosts.remove(&name);
+        if shown {
+            batch.presence(&room, 0, name.to_string(), false);
+        }
+    }
+}
+
+fn on_moved(hub: &Hub, link: &Arc<Link>, moved: &pb::Moved) {
+    let Some(room) = room_on(hub, link, &moved.room) else { return };
+    let mut state = room.state();
+    link.forget(&room.id);
+    state.detach(hub.clock().now(), Duration::ZERO);
+    state.redirect = moved.shard.as_ref().and_then(shard);
+    drop(state);
+    tracing::debug!(room_id = %room.id, "room moved");
+    hub.want(&room);
+    hub.tidy(&room);
+}
+
+/// The shard that another one names; none if it makes no sense.
+fn shard(named: &pb::ShardAddress) -> Option<cluster::Shard> {
+    Some(cluster::Shard { id: named.shard_id.parse().ok()?, addr: named.addr.clone() })
+}
+
+fn on_close_session(hub: &Hub, link: &Arc<Link>, close: &pb::CloseSession, batch: &mut Batch) {
+    let Some(room) = room_on(hub, link, &close.room) else { return };
+    // What was said before is still for it.
+    batch.flush_room(&room);
+    let mut state = room.state();
+    let member = state.remove_member(close.session_id);
+    state.leaving.remove(&close.session_id);
+    state.detach_if_alone();
+    drop(state);
+    if let Some(member) = member {
+        hub.metrics().members.dec();
+        member.session.state().set_place(crate::handler::Place::Outside);
+        member.session.kick(&close.reason);
+    }
+    hub.tidy(&room);
+}
+
+fn on_heartbeat(hub: &Hub, link: &Arc<Link>, heartbeat: &pb::ShardHeartbeat) {
+    link.store_unreachable.store(heartbeat.store_unreachable, Ordering::Relaxed);
+    if heartbeat.digest == link.digest() || link.is_comparing.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    hub.metrics().digest_mismatches.inc();
+    tracing::debug!(ours = link.digest(), theirs = heartbeat.digest, "digests differ");
+    let rooms = link.rooms().into_iter().filter_map(|room| {
+        let state = room.state();
+        state.is_on(link).then(|| compare_room(&room, &state))
+    });
+    let compare = pb::Compare { rooms: rooms.collect() };
+    link.upstream.push(hub.next_request(), command::Command::Compare(compare));
+}
+
+fn compare_room(room: &Room, state: &State) -> pb::CompareRoom {
+    let joining = state
+        .pending
+        .iter()
+        .filter(|pending| pending.sent && matches!(pending.ask, crate::room::Ask::Join { .. }));
+    let members = state.members.iter().map(|member| member.session.id());
+    pb::CompareRoom {
+        room: room.id.to_string(),
+        mark: Some(state.mark.into()),
+        roster: state.digest.map_or(0, |digest| digest.roster),
+        session_ids: members
+            .chain(state.leaving.iter().copied())
+            .chain(joining.map(|pending| pending.session.id()))
+            .collect(),
+    }
+}
+
+/// What a shard says of a room that it and this connector see differently.
+fn compared(hub: &Hub, link: &Arc<Link>, theirs: &pb::ComparedRoom, batch: &mut Batch) {
+    let Some(room) = room_on(hub, link, &theirs.room) else { return };
+    let mut state = room.state();
+    let Some(digest) = state.digest else { return };
+    let position = theirs.position.map(Position::from);
+    let joining = |id: &u64| state.pending.iter().any(|pending| pending.session.id() == *id);
+    let is_missing = theirs.missing_session_ids.iter().any(|id| !joining(id));
+    match position.filter(|position| {
+        theirs.known && !is_missing && position.epoch == digest.epoch && position.seq >= digest.head
+    }) {
+        None => restart(hub, &room, &mut state),
+        Some(position) => {
+            reconcile(hub, &room, &mut state, &theirs.roster, batch);
+            if position.seq > digest.head && state.hole.is_none() {
+                fetch(hub, link, &room, &mut state, Vec::new());
+            }
+        }
+    }
+}
+
+/// Makes the roster what the shard says, and tells the members what changes for
+/// them. Names that they were shown and that nobody confirms become ghosts.
+fn reconcile(hub: &Hub, room: &Arc<Room>, state: &mut State, theirs: &[String], batch: &mut Batch) {
+    let theirs: std::collections::HashSet<UserName> =
+        theirs.iter().filter_map(|name| UserName::parse(name).ok()).collect();
+    let shown: std::collections::HashSet<UserName> =
+        state.roster.union(&state.ghosts).cloned().collect();
+    for name in theirs.difference(&shown) {
+        batch.presence(room, 0, name.to_string(), true);
+    }
+    let lost: Vec<UserName> = state.roster.difference(&theirs).cloned().collect();
+    let found: Vec<UserName> = theirs.difference(&state.roster).cloned().collect();
+    state.change_digest(|digest| {
+        lost.iter().for_each(|name| digest.remove(name));
+        found.iter().for_each(|name| digest.add(name));
+    });
+    state.ghosts = shown.difference(&theirs).cloned().collect();
+    state.roster = theirs;
+    if !state.ghosts.is_empty() {
+        state.settles = Some(hub.clock().now() + crate::room::SETTLE);
+        hub.settle_later(room);
+    }
+}

@@ -1,0 +1,189 @@
+//! Keeps one link open to every shard that this connector knows of.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use chassis::{Net, Policy, Tasks};
+use cluster::{Backoff, Jitter, Shard, View};
+use model::ShardId;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use crate::{
+    hub::Hub,
+    link::{Link, LinkError, Opener},
+    metrics::ReasonLabel,
+};
+
+/// A handle; clones share the links.
+#[derive(Clone, Debug)]
+pub(crate) struct Links(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    opener: Opener,
+    net: Net,
+    tasks: Tasks,
+    shutdown: CancellationToken,
+    view: watch::Receiver<View>,
+    slots: Mutex<HashMap<ShardId, Slot>>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    shard: Shard,
+    up: Option<Arc<Link>>,
+    stop: CancellationToken,
+}
+
+impl Links {
+    pub(crate) fn new(
+        opener: Opener,
+        net: Net,
+        tasks: Tasks,
+        shutdown: CancellationToken,
+        view: watch::Receiver<View>,
+    ) -> Self {
+        Self(Arc::new(Inner { opener, net, tasks, shutdown, view, slots: Mutex::default() }))
+    }
+
+    pub(crate) fn hub(&self) -> &Hub {
+        &self.0.opener.hub
+    }
+
+    /// The shards that this connector sees as ready.
+    pub(crate) fn view(&self) -> View {
+        self.0.view.borrow().clone()
+    }
+
+    /// The link to a shard, if it is up; starts one if there is none.
+    pub(crate) fn get(&self, shard: &Shard) -> Option<Arc<Link>> {
+        let mut slots = self.0.slots.lock().expect("links");
+        if let Some(slot) = slots.get(&shard.id) {
+            if slot.shard.addr == shard.addr {
+                return slot.up.clone().filter(|link| !link.upstream.has_ended());
+            }
+            // The shard is elsewhere now.
+            slot.stop.cancel();
+        }
+        let stop = self.0.shutdown.child_token();
+        slots.insert(shard.id.clone(), Slot { shard: shard.clone(), up: None, stop: stop.clone() });
+        drop(slots);
+        let (links, shard) = (self.clone(), shard.clone());
+        let span = tracing::info_span!("link", shard_id = %shard.id);
+        self.0.tasks.spawn(
+            "link",
+            Policy::Session,
+            async move { links.keep(shard, stop).await }.instrument(span),
+        );
+        None
+    }
+
+    /// Opens links to whoever is in the view, until it is dropped.
+    pub(crate) async fn follow_view(self) {
+        let mut view = self.0.view.clone();
+        loop {
+            let now = view.borrow_and_update().clone();
+            for shard in now.shards() {
+                self.get(shard);
+            }
+            self.drop_unseen(&now);
+            self.hub().reroute();
+            if view.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Stops trying to reach shards that are not in the view and not linked.
+    fn drop_unseen(&self, view: &View) {
+        self.0.slots.lock().expect("links").retain(|id, slot| {
+            let wanted = slot.up.is_some() || view.get(id).is_some();
+            if !wanted {
+                slot.stop.cancel();
+            }
+            wanted
+        });
+    }
+
+    /// Opens a link again and again until it is told to stop.
+    async fn keep(&self, shard: Shard, stop: CancellationToken) {
+        let rng = self.hub().rng().clone();
+        let jitter: Jitter = Arc::new(move |max| rng.up_to(max));
+        let mut backoff = Backoff::new(jitter);
+        while !stop.is_cancelled() {
+            let ended = tokio::select! {
+                ended = self.live(&shard, &mut backoff) => ended,
+                () = stop.cancelled() => return self.down(&shard),
+            };
+            tracing::debug!(reason = ended.reason(), error = chassis::chain(&ended), "no link");
+            self.hub()
+                .metrics()
+                .links_ended
+                .get_or_create(&ReasonLabel { reason: ended.reason() })
+                .inc();
+            self.down(&shard);
+            if self.0.view.borrow().get(&shard.id).is_none() {
+                // Nobody sees it any more; whoever names it again gets a new one.
+                let mut slots = self.0.slots.lock().expect("links");
+                if slots.get(&shard.id).is_some_and(|slot| slot.shard == shard) {
+                    slots.remove(&shard.id);
+                }
+                return;
+            }
+            let wait: Duration = backoff.wait();
+            tokio::select! {
+                () = self.hub().clock().sleep(wait) => {}
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    async fn live(&self, shard: &Shard, backoff: &mut Backoff) -> LinkError {
+        let channel = match self.0.net.channel(&shard.addr).await {
+            Ok(channel) => channel,
+            Err(error) => return error.into(),
+        };
+        let (link, events) = match self.0.opener.open(shard, channel).await {
+            Ok(opened) => opened,
+            Err(error) => return error,
+        };
+        backoff.reset();
+        tracing::info!("link up");
+        self.hub().metrics().links.inc();
+        if let Some(slot) = self.0.slots.lock().expect("links").get_mut(&shard.id) {
+            slot.up = Some(Arc::clone(&link));
+        }
+        self.hub().reroute();
+        let ended = self.0.opener.serve(&link, events).await;
+        tracing::info!(reason = ended.reason(), error = chassis::chain(&ended), "link lost");
+        ended
+    }
+
+    /// Takes the rooms off a link that is over.
+    fn down(&self, shard: &Shard) {
+        let link = match self.0.slots.lock().expect("links").get_mut(&shard.id) {
+            Some(slot) if slot.shard == *shard => slot.up.take(),
+            _ => None,
+        };
+        let Some(link) = link else { return };
+        link.upstream.end();
+        self.hub().metrics().links.dec();
+        let now = self.hub().clock().now();
+        for room in link.rooms() {
+            let mut state = room.state();
+            if state.is_on(&link) {
+                state.detach(now, Duration::ZERO);
+                state.redirect = None;
+                drop(state);
+                self.hub().want(&room);
+                self.hub().tidy(&room);
+            }
+        }
+        self.hub().reroute();
+    }
+}

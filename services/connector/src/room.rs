@@ -1,0 +1,315 @@
+//! One room as this connector knows it: who is in it here, what they were shown,
+//! and what is asked for on their behalf.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use cluster::Shard;
+use model::{Epoch, Fence, Grant, Identity, Position, RoomDigest, RoomId, Seq, UserName};
+use rpc::chat::v1::{self as pb, command};
+use tokio::time::Instant;
+use wire::RawId;
+
+use crate::{handler::Session, link::Link};
+
+/// A room that sessions here are in, or want to be in.
+#[derive(Debug)]
+pub(crate) struct Room {
+    pub(crate) id: RoomId,
+    /// Held while pushes are written, so that two links never write one room at
+    /// once. Before `state` in lock order.
+    pub(crate) delivery: Mutex<()>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+pub(crate) struct State {
+    /// True once the hub has forgotten the room: look it up again.
+    pub(crate) dead: bool,
+    /// Who is in; copied on change only while somebody writes to them.
+    pub(crate) members: Arc<Vec<Arc<Member>>>,
+    pub(crate) by_name: HashMap<UserName, Arc<Member>>,
+    /// Sessions that are gone here while the shard still has them.
+    pub(crate) leaving: HashSet<u64>,
+    pub(crate) route: Route,
+    /// Whoever a shard named as the one that serves the room; outranks the view.
+    pub(crate) redirect: Option<Shard>,
+    /// The highest fence that was seen.
+    pub(crate) seen: Fence,
+    /// Up to where the members have the room.
+    pub(crate) mark: Position,
+    /// What the attached link said; none while no link has members here.
+    pub(crate) digest: Option<RoomDigest>,
+    /// The names that the attached link said are in.
+    pub(crate) roster: HashSet<UserName>,
+    /// Names that the members were shown and that no shard confirmed since the
+    /// room moved; they have until `settles`.
+    pub(crate) ghosts: HashSet<UserName>,
+    pub(crate) settles: Option<Instant>,
+    /// What was asked for and not answered, in order.
+    pub(crate) pending: VecDeque<Pending>,
+    pub(crate) hole: Option<Hole>,
+}
+
+/// Where a room's commands go.
+#[derive(Clone, Debug)]
+pub(crate) enum Route {
+    /// Nowhere yet.
+    Wanted {
+        /// Since when.
+        since: Instant,
+        /// When to try (again).
+        not_before: Instant,
+    },
+    /// Its members were announced over the link; nothing else is sent until that
+    /// is answered.
+    Rejoining { link: Arc<Link>, request_id: u64 },
+    /// Over the link.
+    Live { link: Arc<Link> },
+}
+
+/// A session that is in the room.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(crate) session: Arc<Session>,
+    pub(crate) name: UserName,
+    pub(crate) grant: Mutex<Grant>,
+}
+
+/// A request that its shard has not answered.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    pub(crate) request_id: u64,
+    pub(crate) session: Arc<Session>,
+    pub(crate) ask: Ask,
+    /// True once it was sent over any link: then nobody knows what came of it.
+    pub(crate) sent: bool,
+    /// Set when the client has had its answer (too late) and only the shard's is
+    /// still of interest.
+    pub(crate) abandoned: bool,
+    pub(crate) started: Instant,
+}
+
+#[derive(Debug)]
+pub(crate) enum Ask {
+    Join { reply_to: Option<RawId>, name: UserName },
+    Publish { reply_to: Option<RawId>, target: String, content: String, cmid: Bytes },
+    Leave,
+}
+
+/// Entries that do not follow the last one, and the request for those between.
+#[derive(Debug)]
+pub(crate) struct Hole {
+    pub(crate) request_id: u64,
+    pub(crate) held: Vec<pb::Entry>,
+}
+
+/// How long a room whose owner moved may show names that did not come back: the
+/// shard's grace period and a little more.
+pub(crate) const SETTLE: Duration = Duration::from_secs(12);
+
+impl Room {
+    pub(crate) fn new(id: RoomId, now: Instant) -> Self {
+        let state = State {
+            dead: false,
+            members: Arc::default(),
+            by_name: HashMap::new(),
+            leaving: HashSet::new(),
+            route: Route::Wanted { since: now, not_before: now },
+            redirect: None,
+            seen: Fence::default(),
+            mark: Position { epoch: Epoch(0), seq: Seq(0) },
+            digest: None,
+            roster: HashSet::new(),
+            ghosts: HashSet::new(),
+            settles: None,
+            pending: VecDeque::new(),
+            hole: None,
+        };
+        Self { id, delivery: Mutex::new(()), state: Mutex::new(state) }
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("a room panicked")
+    }
+}
+
+impl State {
+    /// True if the hub may forget the room.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.members.is_empty() && self.pending.is_empty() && self.leaving.is_empty()
+    }
+
+    /// The link that the room is attached to, or is being attached to.
+    pub(crate) fn link(&self) -> Option<&Arc<Link>> {
+        match &self.route {
+            Route::Wanted { .. } => None,
+            Route::Rejoining { link, .. } | Route::Live { link } => Some(link),
+        }
+    }
+
+    /// True if events of `link` are for this room now.
+    pub(crate) fn is_on(&self, link: &Arc<Link>) -> bool {
+        self.link().is_some_and(|on| Arc::ptr_eq(on, link))
+    }
+
+    /// Sends what waits, if there is a link to send it over.
+    pub(crate) fn send_waiting(&mut self, room: &RoomId) {
+        let Route::Live { link } = &self.route else { return };
+        let link = Arc::clone(link);
+        let redirected = self.redirect.is_some() || link.is_fallback(room);
+        let seen = self.seen;
+        for pending in self.pending.iter_mut().filter(|pending| !pending.sent) {
+            pending.sent = true;
+            link.upstream.push(pending.request_id, pending.command(room, seen, redirected));
+        }
+    }
+
+    /// Everything that was not answered is sent (again): its cmid or its session
+    /// says what it is a repetition of.
+    pub(crate) fn send_again(&mut self) {
+        self.pending.iter_mut().for_each(|pending| pending.sent = false);
+    }
+
+    /// Takes the messages of which nobody knows whether an owner stored them whose
+    /// log may have gone with it: to send them again might say them twice.
+    pub(crate) fn give_up_unknown(&mut self) -> Vec<Pending> {
+        let (unknown, rest) = std::mem::take(&mut self.pending)
+            .into_iter()
+            .partition(|pending| pending.sent && matches!(pending.ask, Ask::Publish { .. }));
+        self.pending = rest;
+        let unknown: VecDeque<Pending> = unknown;
+        unknown.into()
+    }
+
+    /// The room has lost its link, or was told to go elsewhere.
+    pub(crate) fn detach(&mut self, now: Instant, wait: Duration) {
+        if let (Some(link), Some(digest)) = (self.link(), self.digest) {
+            link.add_to_digest(digest.value().wrapping_neg());
+        }
+        self.digest = None;
+        self.hole = None;
+        self.leaving.clear();
+        // Whoever has left, or had an answer, is of no interest to the next shard.
+        self.pending.retain(|pending| !pending.abandoned && !matches!(pending.ask, Ask::Leave));
+        self.route = Route::Wanted { since: now, not_before: now + wait };
+    }
+
+    /// Detaches the room from its link if the shard has no member of ours in it.
+    pub(crate) fn detach_if_alone(&mut self) {
+        if self.members.is_empty() && self.leaving.is_empty() {
+            if let (Some(link), Some(digest)) = (self.link(), self.digest) {
+                link.add_to_digest(digest.value().wrapping_neg());
+            }
+            self.digest = None;
+            self.hole = None;
+            self.roster.clear();
+            self.ghosts.clear();
+            self.settles = None;
+        }
+    }
+
+    pub(crate) fn add_member(&mut self, member: Arc<Member>) {
+        self.by_name.insert(member.name.clone(), Arc::clone(&member));
+        Arc::make_mut(&mut self.members).push(member);
+    }
+
+    pub(crate) fn remove_member(&mut self, session_id: u64) -> Option<Arc<Member>> {
+        let at = self.members.iter().position(|member| member.session.id() == session_id)?;
+        let member = Arc::make_mut(&mut self.members).swap_remove(at);
+        if self.by_name.get(&member.name).is_some_and(|named| named.session.id() == session_id) {
+            self.by_name.remove(&member.name);
+        }
+        Some(member)
+    }
+
+    /// Changes the digest, here and in the link's sum.
+    pub(crate) fn change_digest(&mut self, change: impl FnOnce(&mut RoomDigest)) {
+        let Some(digest) = &mut self.digest else { return };
+        let before = digest.value();
+        change(digest);
+        let delta = digest.value().wrapping_sub(before);
+        if let Route::Live { link } | Route::Rejoining { link, .. } = &self.route {
+            link.add_to_digest(delta);
+        }
+    }
+
+    /// Starts to keep a digest: this link has members here from now on.
+    pub(crate) fn attach(&mut self, room: &RoomId, position: Position) {
+        let mut digest = RoomDigest::new(room, position.epoch, position.seq);
+        for name in &self.roster {
+            digest.add(name);
+        }
+        if let (Some(link), Some(old)) = (self.link(), self.digest) {
+            link.add_to_digest(old.value().wrapping_neg());
+        }
+        if let Some(link) = self.link() {
+            link.add_to_digest(digest.value());
+        }
+        self.digest = Some(digest);
+        self.mark = position;
+    }
+
+    /// All that a new shard has to know of the members.
+    pub(crate) fn rejoin(&self, room: &RoomId, redirected: bool) -> command::Command {
+        let member = |session: &Session, name: &UserName, grant: Option<Grant>| pb::RejoinMember {
+            session_id: session.id(),
+            user: name.to_string(),
+            identity: identity(session).0.to_vec().into(),
+            has_secret: false,
+            grant: grant.map(Into::into),
+        };
+        let members = self
+            .members
+            .iter()
+            .map(|m| member(&m.session, &m.name, Some(*m.grant.lock().expect("a grant"))));
+        // The old shard may have let these in without our knowing.
+        let joining =
+            self.pending.iter().filter(|pending| pending.sent && !pending.abandoned).filter_map(
+                |pending| {
+                    let Ask::Join { name, .. } = &pending.ask else { return None };
+                    Some(member(&pending.session, name, None))
+                },
+            );
+        command::Command::Rejoin(pb::Rejoin {
+            room: room.to_string(),
+            mark: Some(self.mark.into()),
+            seen: Some(self.seen.into()),
+            members: members.chain(joining).collect(),
+            redirected,
+        })
+    }
+}
+
+impl Pending {
+    fn command(&self, room: &RoomId, seen: Fence, redirected: bool) -> command::Command {
+        let (room, session_id) = (room.to_string(), self.session.id());
+        match &self.ask {
+            Ask::Join { name, .. } => command::Command::Join(pb::Join {
+                room,
+                session_id,
+                user: name.to_string(),
+                identity: identity(&self.session).0.to_vec().into(),
+                has_secret: false,
+                seen: Some(seen.into()),
+                redirected,
+            }),
+            Ask::Publish { target, content, cmid, .. } => command::Command::Publish(pb::Publish {
+                room,
+                session_id,
+                target: target.clone(),
+                content: content.clone(),
+                cmid: cmid.clone(),
+            }),
+            Ask::Leave => command::Command::Leave(pb::Leave { room, session_id }),
+        }
+    }
+}
+
+fn identity(session: &Session) -> Identity {
+    session.state().identity()
+}

@@ -1,0 +1,122 @@
+//! Finds a shard for every room that has none.
+
+use std::{sync::Arc, time::Duration};
+
+use cluster::Shard;
+use rpc::chat::v1::command;
+use tokio::time::Instant;
+
+use crate::{
+    hub::error_body,
+    link::Link,
+    links::Links,
+    room::{Room, Route, State},
+};
+
+/// How long a room waits for a link to its owner before it goes to the next.
+const OWNER_PATIENCE: Duration = Duration::from_secs(3);
+/// How often rooms without a link are looked at again.
+const RETRY: Duration = Duration::from_millis(50);
+
+/// Routes until it is dropped.
+pub(crate) async fn run(links: Links) {
+    let hub = links.hub().clone();
+    let (wanted, routing) = hub.wanted();
+    loop {
+        let waiting: Vec<Arc<Room>> = wanted.lock().expect("wanted").values().cloned().collect();
+        if waiting.is_empty() {
+            routing.notified().await;
+            continue;
+        }
+        let now = hub.clock().now();
+        let mut settled = Vec::new();
+        for room in &waiting {
+            if route(&links, room, now) {
+                settled.push(room.id.clone());
+            }
+        }
+        {
+            // Whoever was wanted again in the meantime has no route, and stays.
+            let mut wanted = wanted.lock().expect("wanted");
+            for id in settled {
+                if wanted.get(&id).is_some_and(|room| !is_wanted(&room.state())) {
+                    wanted.remove(&id);
+                }
+            }
+        }
+        tokio::select! {
+            () = routing.notified() => {}
+            () = hub.clock().sleep(RETRY) => {}
+        }
+    }
+}
+
+fn is_wanted(state: &State) -> bool {
+    !state.dead && matches!(state.route, Route::Wanted { .. })
+}
+
+/// Tries to take a room to a shard. True if it needs no more looking at.
+fn route(links: &Links, room: &Arc<Room>, now: Instant) -> bool {
+    let mut state = room.state();
+    let Route::Wanted { since, not_before } = state.route else { return true };
+    if state.dead {
+        return true;
+    }
+    if now < not_before {
+        return false;
+    }
+    let Some((link, is_fallback)) = choose(links, room, &mut state, now - since) else {
+        return false;
+    };
+    link.take(room, is_fallback);
+    if state.members.is_empty() {
+        // Nobody is in yet: who wants to come in asks for themselves.
+        let unknown = if link.is_volatile { state.give_up_unknown() } else { Vec::new() };
+        for pending in &unknown {
+            links.hub().answer(
+                pending,
+                503,
+                &error_body(503, "the room cannot be served now, try again"),
+            );
+        }
+        state.route = Route::Live { link };
+        state.send_again();
+    } else {
+        let redirected = is_fallback || state.redirect.is_some();
+        let request_id = links.hub().next_request();
+        let rejoin: command::Command = state.rejoin(&room.id, redirected);
+        link.upstream.push(request_id, rejoin);
+        state.route = Route::Rejoining { link, request_id };
+    }
+    state.send_waiting(&room.id);
+    true
+}
+
+/// The link to take: to whom a shard named, else to the owner by the view, else,
+/// when that cannot be reached, to the next in line.
+fn choose(
+    links: &Links,
+    room: &Room,
+    state: &mut State,
+    waited: Duration,
+) -> Option<(Arc<Link>, bool)> {
+    if let Some(shard) = &state.redirect {
+        match links.get(shard).filter(|link| link.takes_rooms()) {
+            Some(link) => return Some((link, true)),
+            None if waited < OWNER_PATIENCE => return None,
+            None => state.redirect = None,
+        }
+    }
+    let view = links.view();
+    let ranked: Vec<&Shard> = view.ranked(&room.id);
+    for (rank, shard) in ranked.into_iter().enumerate() {
+        match links.get(shard) {
+            Some(link) if link.takes_rooms() => return Some((link, rank > 0)),
+            // It says itself that it is no use.
+            Some(_) => {}
+            None if waited < OWNER_PATIENCE => return None,
+            None => {}
+        }
+    }
+    None
+}

@@ -1,0 +1,169 @@
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use anyhow::Context;
+use chassis::{App, Listener, Policy, StartError};
+use cluster::{Discovery, StaticDiscovery};
+use rpc::{AccessLayer, Health, connector::v1::connector_service_server::ConnectorServiceServer};
+
+use crate::{
+    Config, Metrics,
+    api::Api,
+    deadlines::{self, Deadlines},
+    handler::Handler,
+    hub::Hub,
+    link::Opener,
+    links::Links,
+    router,
+};
+
+/// A connector that is built, but does not serve yet.
+#[derive(Debug)]
+pub struct Server {
+    client_addr: SocketAddr,
+    grpc_addr: SocketAddr,
+    clients: frontend::Server<Handler>,
+    grpc: Listener,
+    api: Api,
+    access: rpc::Access,
+}
+
+/// A peer that answers no ping for this long after one is due is gone.
+const KEEPALIVE: Duration = Duration::from_secs(3);
+
+impl Server {
+    /// Takes the ports and builds everything; nothing is served yet.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`] for a port in use, an unreadable token, or no address that
+    /// the gate could send clients to.
+    pub async fn bind(config: &Config, app: &mut App) -> anyhow::Result<Self> {
+        Self::bind_with(config, app, None).await
+    }
+
+    /// As [`Server::bind`], with a view from elsewhere than the static list.
+    ///
+    /// # Errors
+    ///
+    /// As [`Server::bind`].
+    pub async fn bind_with(
+        config: &Config,
+        app: &mut App,
+        discovery: Option<Arc<dyn Discovery>>,
+    ) -> anyhow::Result<Self> {
+        let access = config.access.load(config.grpc_addr).map_err(StartError)?;
+        let listener = app.net().listen(config.listen_addr, "--listen-addr").await?;
+        let client_addr = listener.local_addr()?;
+        let (host, port) = advertised(config, client_addr)?;
+        let grpc = app.net().listen(config.grpc_addr, "--grpc-addr").await?;
+        let grpc_addr = grpc.local_addr()?;
+        let metrics = Metrics::register(app.registry());
+        let client_metrics = frontend::Metrics::register(app.registry(), "connector");
+        let view = match discovery {
+            Some(discovery) => discovery.view(),
+            None => discover(config, app).view(),
+        };
+        let (world, shutdown, tasks) = (app.world().clone(), app.shutdown(), app.tasks().clone());
+        let profile = Arc::new(wire::Profile::master_connector(config.heartbeat));
+        let hub = Hub::new(world.clone(), metrics, Deadlines::new(config.request_timeout));
+        let opener = Opener {
+            hub: hub.clone(),
+            access: access.clone(),
+            connector_id: config.connector_id.clone(),
+            profile: Arc::clone(&profile),
+            outbox_max: config.link_outbox_max.get(),
+        };
+        let links = Links::new(opener, world.net.clone(), tasks.clone(), shutdown.clone(), view);
+        let spawn = |kind, task: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>| {
+            let shutdown = shutdown.clone();
+            tasks.spawn(kind, Policy::Critical, async move {
+                shutdown.run_until_cancelled(task).await;
+            });
+        };
+        spawn("links", Box::pin(links.clone().follow_view()));
+        spawn("router", Box::pin(router::run(links)));
+        spawn("deadlines", Box::pin(deadlines::run(hub.clone(), Arc::clone(&profile))));
+        let handler = Handler {
+            hub: hub.clone(),
+            content_max: config.content_max,
+            session_requests_max: config.session_requests_max.get(),
+        };
+        let clients = frontend::Server {
+            listener,
+            profile,
+            handler: Arc::new(handler),
+            options: config.frontend.clone(),
+            metrics: client_metrics,
+            world,
+            tasks: tasks.clone(),
+            shutdown: shutdown.clone(),
+        };
+        let api = Api { hub, connector_id: config.connector_id.clone(), host, port, shutdown };
+        Ok(Self { client_addr, grpc_addr, clients, grpc, api, access })
+    }
+
+    /// Where clients connect; tells the port if 0 was asked for.
+    #[must_use]
+    pub fn client_addr(&self) -> SocketAddr {
+        self.client_addr
+    }
+
+    /// Where gates and operators connect; tells the port if 0 was asked for.
+    #[must_use]
+    pub fn grpc_addr(&self) -> SocketAddr {
+        self.grpc_addr
+    }
+
+    /// Serves until shutdown is asked for and the last client has gone.
+    ///
+    /// # Errors
+    ///
+    /// The gRPC server breaks.
+    pub async fn serve(self) -> anyhow::Result<()> {
+        let Self { clients, grpc, api, access, .. } = self;
+        let (mut health, health_service) = Health::new();
+        health.set::<ConnectorServiceServer<Api>>(true).await;
+        let (v1, v1alpha) = rpc::reflection(&["connector.v1.ConnectorService"]);
+        let shutdown = api.shutdown.clone();
+        let stop = async move {
+            shutdown.cancelled().await;
+            health.end::<ConnectorServiceServer<Api>>().await;
+        };
+        let grpc = tonic::transport::Server::builder()
+            .http2_keepalive_interval(Some(KEEPALIVE))
+            .http2_keepalive_timeout(Some(KEEPALIVE))
+            .layer(AccessLayer(access))
+            .add_service(health_service)
+            .add_service(v1)
+            .add_service(v1alpha)
+            .add_service(ConnectorServiceServer::new(api))
+            .serve_with_incoming_shutdown(grpc.incoming(), stop);
+        let ((), served) = tokio::join!(clients.serve(), grpc);
+        served.context("serve gRPC")
+    }
+}
+
+fn advertised(config: &Config, client_addr: SocketAddr) -> Result<(String, u16), StartError> {
+    match &config.advertise {
+        Some(advertised) => Ok(advertised.clone()),
+        None if client_addr.ip().is_unspecified() => Err(StartError(format!(
+            "--listen-addr {client_addr} is no address that clients could be sent to, so --advertise is needed"
+        ))),
+        None => Ok((client_addr.ip().to_string(), client_addr.port())),
+    }
+}
+
+fn discover(config: &Config, app: &App) -> StaticDiscovery {
+    let (net, rng) = (app.net().clone(), app.world().rng.clone());
+    let dial: cluster::Dial = Arc::new(move |addr| {
+        let net = net.clone();
+        Box::pin(async move { net.channel(&addr).await })
+    });
+    let jitter: cluster::Jitter = Arc::new(move |max| rng.up_to(max));
+    let (discovery, run) = StaticDiscovery::new(config.shards.clone(), None, dial, jitter);
+    let shutdown = app.shutdown();
+    app.tasks().spawn("discovery", Policy::Critical, async move {
+        shutdown.run_until_cancelled(run).await;
+    });
+    discovery
+}

@@ -1,0 +1,140 @@
+use std::{
+    net::SocketAddr,
+    sync::{Arc, RwLock},
+    time::Duration,
+};
+
+use anyhow::Context;
+use chassis::{App, Listener, Policy, StartError};
+use cluster::{Connector, List};
+use rpc::{
+    AccessLayer, Health,
+    gate::v1::gate_service_server::{GateServiceServer, SERVICE_NAME},
+};
+use tokio_util::sync::CancellationToken;
+use wire::Profile;
+
+use crate::{
+    Config, Metrics, announcements::Listening, clients::Clients, directory::Directory,
+    service::Gate,
+};
+
+/// A caller that answers no ping for this long after one is due is gone.
+const KEEPALIVE: Duration = Duration::from_secs(5);
+
+/// Calls that one connection may have open; more wait for the earlier ones.
+const CALLS_MAX: u32 = 256;
+
+/// How long calls may take to end after shutdown. Answers take microseconds; only
+/// health watches and reflection stay open, and their callers come back elsewhere.
+const DRAIN_MAX: Duration = Duration::from_secs(1);
+
+/// A gate that has its ports and is not yet serving.
+#[derive(Debug)]
+pub struct Server {
+    client_addr: SocketAddr,
+    grpc_addr: SocketAddr,
+    grpc: Listener,
+    frontend: frontend::Server<Clients>,
+    connectors: List<Connector>,
+    listening: Listening,
+}
+
+impl Server {
+    /// Takes the ports and registers metrics, so that everything that can be wrong
+    /// is found before readiness. Nothing is served yet.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`]: a port in use, an unreadable token.
+    pub async fn bind(config: &Config, app: &mut App) -> anyhow::Result<Self> {
+        let access = config.access.load(config.grpc_addr).map_err(StartError)?;
+        let clients = app.net().listen(config.listen_addr, "--listen-addr").await?;
+        let grpc = app.net().listen(config.grpc_addr, "--grpc-addr").await?;
+
+        let world = app.world().clone();
+        let directory = Arc::new(RwLock::new(Directory::default()));
+        directory.write().expect("new").list(config.connectors.entries());
+        let metrics = Metrics::register(app.registry(), Arc::clone(&directory), world.clock);
+        let gate = Gate { directory, metrics: metrics.clone(), clock: world.clock };
+        let (tasks, shutdown) = (app.tasks().clone(), app.shutdown());
+        Ok(Self {
+            client_addr: clients.local_addr().context("read the address of --listen-addr")?,
+            grpc_addr: grpc.local_addr().context("read the address of --grpc-addr")?,
+            grpc,
+            frontend: frontend::Server {
+                listener: clients,
+                profile: Arc::new(Profile::master_gate()),
+                handler: Arc::new(Clients { gate: gate.clone() }),
+                options: config.frontend.clone(),
+                metrics: frontend::Metrics::register(app.registry(), "gate"),
+                world: world.clone(),
+                tasks: tasks.clone(),
+                shutdown: shutdown.clone(),
+            },
+            connectors: config.connectors.clone(),
+            listening: Listening { gate, access, metrics, world, tasks, shutdown },
+        })
+    }
+
+    /// Where clients connect; tells the port if 0 was asked for.
+    #[must_use]
+    pub fn client_addr(&self) -> SocketAddr {
+        self.client_addr
+    }
+
+    /// Where gRPC is served; tells the port if 0 was asked for.
+    #[must_use]
+    pub fn grpc_addr(&self) -> SocketAddr {
+        self.grpc_addr
+    }
+
+    /// Serves until shutdown is asked for, every client's session is closed and
+    /// every gRPC call answered.
+    ///
+    /// # Errors
+    ///
+    /// The gRPC server failed.
+    pub async fn serve(self) -> anyhow::Result<()> {
+        let Self { grpc, frontend, connectors, listening, .. } = self;
+        let Listening { gate, access, tasks, shutdown, .. } = listening.clone();
+        let clock = listening.world.clock;
+        tasks.spawn("connector_list", Policy::Critical, listening.run(connectors));
+
+        let (health, health_service) = Health::new();
+        health.set::<GateServiceServer<Gate>>(true).await;
+        let (reflection, reflection_alpha) = rpc::reflection(&[SERVICE_NAME]);
+        let grpc = tonic::transport::Server::builder()
+            .http2_keepalive_interval(Some(KEEPALIVE))
+            .http2_keepalive_timeout(Some(KEEPALIVE))
+            .max_concurrent_streams(CALLS_MAX)
+            .layer(AccessLayer(access))
+            .add_service(health_service)
+            .add_service(reflection)
+            .add_service(reflection_alpha)
+            .add_service(GateServiceServer::new(gate))
+            .serve_with_incoming_shutdown(grpc.incoming(), told(shutdown.clone(), health));
+
+        let overdue = async {
+            shutdown.cancelled().await;
+            clock.sleep(DRAIN_MAX).await;
+        };
+        let grpc = async {
+            tokio::select! {
+                served = grpc => served.context("serve gRPC"),
+                () = overdue => Ok(()),
+            }
+        };
+        let clients = async {
+            frontend.serve().await;
+            Ok(())
+        };
+        tokio::try_join!(grpc, clients).map(|((), ())| ())
+    }
+}
+
+/// Waits for shutdown and tells health watchers before connections are told to end.
+async fn told(shutdown: CancellationToken, mut health: Health) {
+    shutdown.cancelled().await;
+    health.end::<GateServiceServer<Gate>>().await;
+}

@@ -1,0 +1,128 @@
+//! The one decision of a gate, and its gRPC service.
+
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use chassis::Clock;
+use rpc::gate::v1::{
+    self as proto, ConnectorState, ConnectorsRequest, ConnectorsResponse, QueryEntryRequest,
+    QueryEntryResponse, gate_service_server::GateService,
+};
+use tonic::{Code, Request, Response, Status};
+
+use crate::{
+    Metrics,
+    directory::{Directory, Peer, State},
+    metrics::{RESULTS, ResultLabel},
+};
+
+/// The directory and what is counted about its use. Clones share.
+#[derive(Clone, Debug)]
+pub(crate) struct Gate {
+    pub(crate) directory: Arc<RwLock<Directory>>,
+    pub(crate) metrics: Metrics,
+    pub(crate) clock: Clock,
+}
+
+/// Where a client is sent.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Entry {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+}
+
+/// Why nobody is named.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Reject {
+    /// The question has no user in it.
+    InvalidUid,
+    /// No connector is ready.
+    NoConnector,
+}
+
+impl Gate {
+    /// Chooses the connector for `uid`; `None` stands for a question without one.
+    pub(crate) fn assign(&self, uid: Option<&str>) -> Result<Entry, Reject> {
+        let asked_at = self.clock.now();
+        let assigned = match uid {
+            None | Some("") => Err(Reject::InvalidUid),
+            Some(uid) => match self.directory().choose(uid, asked_at) {
+                None => Err(Reject::NoConnector),
+                Some(chosen) => Ok(Entry { host: chosen.host.clone(), port: chosen.port }),
+            },
+        };
+        let [ok, no_connector, invalid_uid] = RESULTS;
+        let result = match assigned {
+            Ok(_) => ok,
+            Err(Reject::InvalidUid) => invalid_uid,
+            Err(Reject::NoConnector) => no_connector,
+        };
+        self.metrics.assignments.get_or_create(&ResultLabel { result }).inc();
+        self.metrics.assign_seconds.observe((self.clock.now() - asked_at).as_secs_f64());
+        assigned
+    }
+
+    /// For reading. Every change leaves the directory whole, so a panic in between
+    /// is no reason to stop answering.
+    pub(crate) fn directory(&self) -> RwLockReadGuard<'_, Directory> {
+        self.directory.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For changing; only `announcements` does.
+    pub(crate) fn directory_mut(&self) -> RwLockWriteGuard<'_, Directory> {
+        self.directory.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[tonic::async_trait]
+impl GateService for Gate {
+    async fn query_entry(
+        &self,
+        request: Request<QueryEntryRequest>,
+    ) -> Result<Response<QueryEntryResponse>, Status> {
+        let uid = request.into_inner().uid;
+        let is_short = uid.len() <= model::NAME_LEN_MAX;
+        let entry = self.assign(Some(uid.as_str()).filter(|_| is_short))?;
+        Ok(Response::new(QueryEntryResponse { host: entry.host, port: entry.port.into() }))
+    }
+
+    async fn connectors(
+        &self,
+        _: Request<ConnectorsRequest>,
+    ) -> Result<Response<ConnectorsResponse>, Status> {
+        let directory = self.directory();
+        let connectors = directory.all(self.clock.now()).map(|(peer, state)| describe(peer, state));
+        Ok(Response::new(ConnectorsResponse { connectors: connectors.collect() }))
+    }
+}
+
+impl From<Reject> for Status {
+    fn from(reject: Reject) -> Self {
+        match reject {
+            Reject::InvalidUid => rpc::refusal(
+                Code::InvalidArgument,
+                "INVALID_UID",
+                format!("uid must have 1 to {} bytes", model::NAME_LEN_MAX),
+            ),
+            Reject::NoConnector => {
+                rpc::refusal(Code::Unavailable, "NO_CONNECTOR", "no connector is ready")
+            }
+        }
+    }
+}
+
+fn describe(peer: &Peer, state: State) -> proto::Connector {
+    let last = peer.last();
+    let state = match state {
+        State::Ready => ConnectorState::Ready,
+        State::Draining => ConnectorState::Draining,
+        State::Down => ConnectorState::Down,
+    };
+    proto::Connector {
+        id: peer.id().to_owned(),
+        grpc_addr: peer.addr().to_owned(),
+        host: last.map(|said| said.host.clone()).unwrap_or_default(),
+        port: last.map_or(0, |said| said.port.into()),
+        state: state.into(),
+        sessions: last.map_or(0, |said| said.sessions),
+    }
+}

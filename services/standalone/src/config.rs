@@ -1,0 +1,203 @@
+use std::{net::SocketAddr, num::NonZeroUsize, time::Duration};
+
+use clap::Parser;
+use cluster::{Connector, List, Shard};
+
+/// A whole chat server in one process: the web page, a gate, a connector and a
+/// chat shard. Messages are kept in memory.
+#[derive(Parser, Clone, Debug)]
+#[command(name = "standalone", version)]
+pub struct Config {
+    /// Where browsers find the page (HTTP)
+    #[arg(long, env = "SHADDOCK_WEB_ADDR", value_name = "ADDR", default_value = "127.0.0.1:3001")]
+    pub web_addr: SocketAddr,
+
+    /// Where Pomelo clients find the gate (WebSocket)
+    #[arg(
+        long,
+        env = "SHADDOCK_GATE_CLIENT_ADDR",
+        value_name = "ADDR",
+        default_value = "127.0.0.1:3014"
+    )]
+    pub gate_client_addr: SocketAddr,
+
+    /// Where Pomelo clients find the connector (WebSocket)
+    #[arg(
+        long,
+        env = "SHADDOCK_CONNECTOR_CLIENT_ADDR",
+        value_name = "ADDR",
+        default_value = "127.0.0.1:3050"
+    )]
+    pub connector_client_addr: SocketAddr,
+
+    /// Where the gate sends clients, if that is not --connector-client-addr
+    #[arg(long, env = "SHADDOCK_ADVERTISE", value_name = "HOST:PORT", value_parser = connector::parse_advertise)]
+    pub advertise: Option<(String, u16)>,
+
+    /// Where to serve the gate's gRPC
+    #[arg(
+        long,
+        env = "SHADDOCK_GATE_GRPC_ADDR",
+        value_name = "ADDR",
+        default_value = "127.0.0.1:4014"
+    )]
+    pub gate_grpc_addr: SocketAddr,
+
+    /// Where to serve the connector's gRPC
+    #[arg(
+        long,
+        env = "SHADDOCK_CONNECTOR_GRPC_ADDR",
+        value_name = "ADDR",
+        default_value = "127.0.0.1:4050"
+    )]
+    pub connector_grpc_addr: SocketAddr,
+
+    /// Where to serve the chat shard's gRPC
+    #[arg(
+        long,
+        env = "SHADDOCK_CHAT_GRPC_ADDR",
+        value_name = "ADDR",
+        default_value = "127.0.0.1:6050"
+    )]
+    pub chat_grpc_addr: SocketAddr,
+
+    /// Lead browsers to the gate and the connector through the web port, so that
+    /// one open port is enough
+    #[arg(long, env = "SHADDOCK_PROXY")]
+    pub proxy: bool,
+
+    /// How often clients have to send a heartbeat; one that is silent for twice
+    /// as long is closed
+    #[arg(long, env = "SHADDOCK_HEARTBEAT", value_name = "SECONDS", default_value = "3", value_parser = clap::value_parser!(u16).range(1..=3600))]
+    pub heartbeat: u16,
+
+    /// Longest message, in bytes of UTF-8; longer ones are answered with code 413
+    #[arg(long, env = "SHADDOCK_CONTENT_MAX", value_name = "BYTES", default_value = "32768", value_parser = chat::parse_content_max)]
+    pub content_max: usize,
+
+    /// How long a request may wait for the shard; then it is answered with code 503
+    #[arg(long, env = "SHADDOCK_REQUEST_TIMEOUT", value_name = "TIME", default_value = "8s", value_parser = humantime::parse_duration)]
+    pub request_timeout: Duration,
+
+    /// Names that one room may hold; further ones are refused
+    #[arg(long, env = "SHADDOCK_ROOM_MEMBERS_MAX", value_name = "COUNT", default_value = "20000")]
+    pub room_members_max: NonZeroUsize,
+
+    /// Newest messages of each room that are kept
+    #[arg(long, env = "SHADDOCK_MEMORY_ENTRIES_MAX", value_name = "COUNT", default_value = "1000")]
+    pub memory_entries_max: NonZeroUsize,
+
+    /// How long an empty room stays loaded
+    #[arg(long, env = "SHADDOCK_ROOM_IDLE", value_name = "TIME", default_value = "5m", value_parser = humantime::parse_duration)]
+    pub room_idle: Duration,
+
+    /// Limits towards clients.
+    #[command(flatten)]
+    pub frontend: frontend::Options,
+
+    /// Tokens.
+    #[command(flatten)]
+    pub access: rpc::AccessOptions,
+
+    /// The process.
+    #[command(flatten)]
+    pub chassis: chassis::Options,
+}
+
+impl Config {
+    pub(crate) fn chat(&self) -> chat::Config {
+        chat::Config {
+            grpc_addr: self.chat_grpc_addr,
+            // The only shard: it is the whole list.
+            shards: List::fixed([]),
+            room_members_max: self.room_members_max,
+            content_max: self.content_max,
+            memory_entries_max: self.memory_entries_max,
+            room_idle: self.room_idle,
+            access: self.access.clone(),
+            chassis: self.chassis.clone(),
+            ..defaults()
+        }
+    }
+
+    pub(crate) fn connector(&self, shard: Shard) -> connector::Config {
+        connector::Config {
+            listen_addr: self.connector_client_addr,
+            advertise: self.advertise.clone(),
+            grpc_addr: self.connector_grpc_addr,
+            shards: List::fixed([shard]),
+            heartbeat: self.heartbeat,
+            content_max: self.content_max,
+            request_timeout: self.request_timeout,
+            frontend: self.frontend.clone(),
+            access: self.access.clone(),
+            chassis: self.chassis.clone(),
+            ..defaults()
+        }
+    }
+
+    pub(crate) fn gate(&self, connector: Connector) -> gate::Config {
+        gate::Config {
+            listen_addr: self.gate_client_addr,
+            grpc_addr: self.gate_grpc_addr,
+            connectors: List::fixed([connector]),
+            frontend: self.frontend.clone(),
+            access: self.access.clone(),
+            chassis: self.chassis.clone(),
+        }
+    }
+
+    pub(crate) fn web_server(&self, gate: SocketAddr, connector: SocketAddr) -> web_server::Config {
+        let public_gate = match gate.ip().is_unspecified() {
+            true => format!(":{}", gate.port()),
+            false => gate.to_string(),
+        };
+        let backend = web_server::Backend { id: "connector-1".into(), addr: connector.to_string() };
+        web_server::Config {
+            listen_addr: self.web_addr,
+            public_gate: public_gate.parse().expect("a socket's address"),
+            proxy: self.proxy,
+            gate_addr: gate.to_string(),
+            connectors: vec![backend],
+            chassis: self.chassis.clone(),
+            ..defaults()
+        }
+    }
+}
+
+/// What a service's flags default to, whatever the environment says: a variable
+/// such as `SHADDOCK_LISTEN_ADDR` would be for one of them only.
+fn defaults<C: Parser>() -> C {
+    let command = C::command().mut_args(|arg| arg.env(None));
+    let matches = command
+        .try_get_matches_from(["defaults"])
+        .and_then(|matches| C::from_arg_matches(&matches));
+    matches.unwrap_or_else(|error| panic!("every flag has a default: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn options_are_well_formed() {
+        Config::command().debug_assert();
+    }
+
+    #[test]
+    fn every_part_has_its_defaults() {
+        let config = Config::parse_from(["standalone"]);
+        assert_eq!(config.chat().grace, std::time::Duration::from_secs(10));
+        let any = "127.0.0.1:1".parse().unwrap();
+        assert_eq!(config.web_server(any, any).gate_addr, "127.0.0.1:1");
+    }
+
+    #[test]
+    fn every_flag_is_explained() {
+        for arg in Config::command().get_arguments() {
+            assert!(arg.get_help().is_some(), "--{} has no help", arg.get_id());
+        }
+    }
+}

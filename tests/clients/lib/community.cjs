@@ -1,0 +1,11 @@
+// pomelo-client-websocket in Node, unmodified: another line of descent of the
+// official client, with other gaps. See the table of clients in docs/protocol.md.
+"use strict";
+
+const Pomelo = require("pomelo-client-websocket");
+const { RecordingSocket } = require("./socket.cjs");
+
+global.WebSocket = RecordingSocket;
+
+exports.store = new Map();
+exports.create = () => new Pomelo();

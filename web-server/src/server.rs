@@ -1,0 +1,142 @@
+//! The listener, and one task for each connection.
+
+use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{Router, body::Body};
+use chassis::{Listener, Net, Policy, StartError, Stream, Tasks};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+use crate::{
+    Config, Metrics, routes,
+    tunnel::{PeerAddr, Tunnels},
+};
+
+/// How long a connection may take to send a request's head, and how long it may
+/// idle between two requests.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Longest head of a request, in bytes.
+const HEAD_LEN_MAX: usize = 16 * 1024;
+
+/// Most headers of a request.
+const HEADERS_MAX: usize = 64;
+
+/// How long a connection may serve requests before it is asked to make way. A
+/// browser opens another; a client that reads nothing does not stay for ever.
+const CONNECTION_LIFE: Duration = Duration::from_secs(120);
+
+/// How long a request that is under way may still take after that, or after
+/// shutdown was asked for.
+const LAST_REQUEST: Duration = Duration::from_secs(10);
+
+/// How long to wait before accepting again, after an error such as running out
+/// of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// A web server that has its port, but does not serve yet.
+#[derive(Debug)]
+pub struct Server {
+    listener: Listener,
+    router: Router,
+    connections_max: usize,
+    tasks: Tasks,
+    shutdown: CancellationToken,
+}
+
+impl Server {
+    /// Takes the port and loads the page.
+    ///
+    /// # Errors
+    ///
+    /// The port cannot be had.
+    pub async fn bind(
+        config: &Config,
+        net: Net,
+        metrics: Metrics,
+        tasks: Tasks,
+        shutdown: CancellationToken,
+    ) -> Result<Self, StartError> {
+        let listener = net.listen(config.listen_addr, "--listen-addr").await?;
+        let max = config.tunnels_max.get();
+        let tunnels = Tunnels::new(max, net, metrics.clone(), tasks.clone(), shutdown.clone());
+        let router = routes::router(config, metrics, tunnels);
+        let connections_max = config.connections_max.get().min(Semaphore::MAX_PERMITS);
+        Ok(Self { listener, router, connections_max, tasks, shutdown })
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    ///
+    /// What the operating system says.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves until shutdown is asked for. Connections are tasks of their own and
+    /// end soon after; tunnels end at once, as their clients come back by themselves.
+    pub async fn serve(mut self) {
+        let free = Arc::new(Semaphore::new(self.connections_max));
+        loop {
+            let accepted = tokio::select! {
+                accepted = accept(&mut self.listener, &free) => accepted,
+                () = self.shutdown.cancelled() => return,
+            };
+            let (stream, peer, permit) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!(error = %error, "accept failed");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            let connection = connection(self.router.clone(), stream, peer, self.shutdown.clone());
+            self.tasks.spawn("connection", Policy::Session, async move {
+                connection.await;
+                drop(permit);
+            });
+        }
+    }
+}
+
+/// A permit first: whoever finds none waits in the kernel's queue.
+async fn accept(
+    listener: &mut Listener,
+    free: &Arc<Semaphore>,
+) -> io::Result<(Stream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
+    let permit = Arc::clone(free).acquire_owned().await.expect("the semaphore is never closed");
+    let (stream, peer) = listener.accept().await?;
+    Ok((stream, peer, permit))
+}
+
+/// Serves the requests of one connection; an upgrade ends it, as a tunnel takes over.
+async fn connection(router: Router, stream: Stream, peer: SocketAddr, shutdown: CancellationToken) {
+    let service = service_fn(move |request: http::Request<Incoming>| {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(PeerAddr(peer));
+        let router = router.clone();
+        async move { Ok::<_, Infallible>(router.oneshot(request).await.unwrap_or_else(|e| match e {})) }
+    });
+    let serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(HEAD_LEN_MAX)
+        .max_headers(HEADERS_MAX)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    tokio::pin!(serving);
+    // What goes wrong here is the client's affair: it went away, or was too slow.
+    let ended = tokio::select! {
+        ended = &mut serving => Some(ended),
+        () = tokio::time::sleep(CONNECTION_LIFE) => None,
+        () = shutdown.cancelled() => None,
+    };
+    if ended.is_none() {
+        serving.as_mut().graceful_shutdown();
+        let _ = tokio::time::timeout(LAST_REQUEST, serving).await;
+    }
+}

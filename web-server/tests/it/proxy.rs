@@ -1,0 +1,213 @@
+use futures::{SinkExt, StreamExt};
+use tokio::{net::TcpListener, sync::mpsc, time::Instant};
+use tokio_tungstenite::{
+    WebSocketStream, accept_hdr_async, client_async,
+    tungstenite::{
+        self, Message,
+        handshake::server::{ErrorResponse, Request, Response},
+    },
+};
+use web_server::{TunnelLabels, TunnelResult};
+
+use super::*;
+
+type Client = WebSocketStream<TcpStream>;
+
+/// What a backend saw of one upgrade, and its end of the connection.
+struct Arrival {
+    path: String,
+    headers: HashMap<String, String>,
+    socket: WebSocketStream<TcpStream>,
+}
+
+/// A WebSocket server that hands every connection to the test.
+async fn backend() -> (SocketAddr, mpsc::Receiver<Arrival>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let (arrivals, receiver) = mpsc::channel(16);
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut seen = None;
+            #[allow(clippy::result_large_err, reason = "the library's signature")]
+            let note = |request: &Request, response: Response| -> Result<Response, ErrorResponse> {
+                let header = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
+                    (name.to_string(), value.to_str().unwrap().to_owned())
+                };
+                let headers = request.headers().iter().map(header).collect();
+                seen = Some((request.uri().path().to_owned(), headers));
+                Ok(response)
+            };
+            let Ok(socket) = accept_hdr_async(stream, note).await else { continue };
+            let (path, headers) = seen.unwrap();
+            if arrivals.send(Arrival { path, headers, socket }).await.is_err() {
+                return;
+            }
+        }
+    });
+    (addr, receiver)
+}
+
+async fn dial(web: &Web, path: &str) -> Result<Client, tungstenite::Error> {
+    let stream = TcpStream::connect(web.addr).await.unwrap();
+    let url = format!("ws://{}{path}", web.addr);
+    timeout(PATIENCE, client_async(url, stream)).await.unwrap().map(|(client, _)| client)
+}
+
+async fn receive(socket: &mut Client) -> Message {
+    timeout(PATIENCE, socket.next()).await.unwrap().unwrap().unwrap()
+}
+
+async fn arrival(arrivals: &mut mpsc::Receiver<Arrival>) -> Arrival {
+    timeout(PATIENCE, arrivals.recv()).await.unwrap().unwrap()
+}
+
+fn count(web: &Web, result: TunnelResult) -> u64 {
+    web.metrics.tunnels.get_or_create(&TunnelLabels { result }).get()
+}
+
+/// Waits until `open` tunnels are counted.
+async fn until_open(web: &Web, open: i64) {
+    let deadline = Instant::now() + PATIENCE;
+    while web.metrics.tunnels_open.get() != open {
+        assert!(Instant::now() < deadline, "still {}", web.metrics.tunnels_open.get());
+        tokio::task::yield_now().await;
+    }
+}
+
+fn status(refused: Result<Client, tungstenite::Error>) -> http::Response<Option<Vec<u8>>> {
+    match refused {
+        Err(tungstenite::Error::Http(response)) => *response,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn bytes_go_both_ways_unchanged() {
+    let (gate, mut at_gate) = backend().await;
+    let (connector, mut at_connector) = backend().await;
+    let [gate, connector] =
+        [format!("--gate-addr={gate}"), format!("--connector=c-1={connector},c-2=127.0.0.1:1")];
+    let web = Web::start(&["--proxy", &gate, &connector]).await;
+    for (path, arrivals) in [("/gate", &mut at_gate), ("/ws/c-1", &mut at_connector)] {
+        let mut client = dial(&web, path).await.unwrap();
+        let mut server = arrival(arrivals).await.socket;
+        let long = Message::binary(vec![7; 300_000]);
+        for message in [Message::binary(vec![1, 0, 0, 0]), long] {
+            client.send(message.clone()).await.unwrap();
+            assert_eq!(receive(&mut server).await, message);
+            server.send(message.clone()).await.unwrap();
+            assert_eq!(receive(&mut client).await, message);
+        }
+        assert_eq!(web.metrics.tunnels_open.get(), 1);
+        client.close(None).await.unwrap();
+        assert!(receive(&mut server).await.is_close());
+        drop((client, server));
+        until_open(&web, 0).await;
+    }
+    assert_eq!(count(&web, TunnelResult::Opened), 2);
+    web.stop().await;
+}
+
+#[tokio::test]
+async fn the_backend_learns_who_is_there_and_no_path() {
+    let (gate, mut arrivals) = backend().await;
+    let web = Web::start(&["--proxy", &format!("--gate-addr={gate}")]).await;
+    let mut stream = TcpStream::connect(web.addr).await.unwrap();
+    let head = "GET /gate?x=1 HTTP/1.1\r\nHost: chat.example\r\nConnection: keep-alive, X-Mine, Upgrade\r\n\
+        Upgrade: WebSocket\r\nX-Mine: 1\r\nX-Forwarded-For: 10.1.2.3\r\nOrigin: http://chat.example\r\n\
+        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let Arrival { path, headers, .. } = arrival(&mut arrivals).await;
+    assert_eq!(path, "/");
+    assert_eq!(headers["host"], gate.to_string());
+    assert_eq!(headers["x-forwarded-host"], "chat.example");
+    // Of two headers of this name the map keeps the last: the one that we added.
+    assert_eq!(headers["x-forwarded-for"], "127.0.0.1");
+    assert_eq!(headers["origin"], "http://chat.example");
+    assert!(!headers.contains_key("x-mine"));
+    web.stop().await;
+}
+
+#[tokio::test]
+async fn tunnels_beyond_the_bound_are_told_when_to_come_back() {
+    let (gate, mut arrivals) = backend().await;
+    let web = Web::start(&["--proxy", &format!("--gate-addr={gate}"), "--tunnels-max=2"]).await;
+    let first = dial(&web, "/gate").await.unwrap();
+    let _second = dial(&web, "/gate").await.unwrap();
+    let refused = status(dial(&web, "/gate").await);
+    assert_eq!(refused.status(), 503);
+    assert!(refused.headers()["retry-after"].to_str().unwrap().parse::<u32>().is_ok());
+    assert_eq!(count(&web, TunnelResult::Full), 1);
+
+    // The place of one that ends is free again, though nobody says goodbye.
+    drop(first);
+    drop(arrival(&mut arrivals).await);
+    until_open(&web, 1).await;
+    dial(&web, "/gate").await.unwrap();
+    web.stop().await;
+}
+
+#[tokio::test]
+async fn a_backend_that_is_down_is_a_bad_gateway() {
+    let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let web = Web::start(&["--proxy", &format!("--connector=gone={free}")]).await;
+    assert_eq!(status(dial(&web, "/ws/gone").await).status(), 502);
+    assert_eq!(count(&web, TunnelResult::Unreachable), 1);
+    assert_eq!(web.metrics.tunnels_open.get(), 0);
+    web.stop().await;
+}
+
+#[tokio::test]
+async fn a_backend_that_is_no_websocket_or_says_nothing_is_a_bad_gateway() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let other = Web::start(&[]).await;
+    let web = Web::start(&[
+        "--proxy",
+        &format!("--gate-addr={}", silent.local_addr().unwrap()),
+        &format!("--connector=page={}", other.addr),
+    ])
+    .await;
+    assert_eq!(status(dial(&web, "/ws/page").await).status(), 502);
+    assert_eq!(count(&web, TunnelResult::Refused), 1);
+    assert_eq!(status(dial(&web, "/gate").await).status(), 502);
+    assert_eq!(count(&web, TunnelResult::Unreachable), 1);
+    other.stop().await;
+    web.stop().await;
+}
+
+#[tokio::test]
+async fn only_what_is_listed_is_reached() {
+    let (elsewhere, _arrivals) = backend().await;
+    let web = Web::start(&["--proxy"]).await;
+    for path in ["/ws/other", &format!("/ws/{elsewhere}"), "/ws/", "/ws", "/ws/a/b"] {
+        assert_eq!(status(dial(&web, path).await).status(), 404, "{path}");
+    }
+    let absolute =
+        format!("GET http://{elsewhere}/ HTTP/1.1\nHost: {elsewhere}\nConnection: close");
+    assert!(web.ask(&absolute).await.text().contains("Shaddock"), "our own page, not theirs");
+    let connect = format!("CONNECT {elsewhere} HTTP/1.1\nHost: {elsewhere}\nConnection: close");
+    assert_eq!(web.ask(&connect).await.status, 405);
+    web.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_stays_when_the_backend_has_gone_is_let_go() {
+    let (gate, mut arrivals) = backend().await;
+    let web = Web::start(&["--proxy", &format!("--gate-addr={gate}")]).await;
+    let _client = dial(&web, "/gate").await.unwrap();
+    drop(arrival(&mut arrivals).await);
+    until_open(&web, 0).await;
+    web.stop().await;
+}
+
+#[tokio::test]
+async fn shutdown_ends_tunnels_at_once() {
+    let (gate, mut arrivals) = backend().await;
+    let web = Web::start(&["--proxy", &format!("--gate-addr={gate}")]).await;
+    let mut client = dial(&web, "/gate").await.unwrap();
+    let _server = arrival(&mut arrivals).await;
+    web.stop().await;
+    let ended = timeout(PATIENCE, client.next()).await.unwrap();
+    assert!(!matches!(ended, Some(Ok(_))), "{ended:?}");
+}
