@@ -12,7 +12,7 @@ import { fileURLToPath } from "node:url";
 const ROOT = fileURLToPath(new URL("../", import.meta.url));
 const LOGS = path.join(ROOT, "target/test-logs");
 const BINARIES = path.join(ROOT, "target/debug");
-const SHOWN_LINES = 60;
+const SHOWN_LINES = 80;
 const MINUTE = 60_000;
 
 /** Finds the test files of a folder that belongs to a stage. */
@@ -100,8 +100,8 @@ for (const stage of STAGES) {
   results.push(result);
   console.log(line(result));
   if (result.failed > 0) {
-    console.log(`\n--- the end of ${path.relative(ROOT, result.log)}`);
-    console.log(`${lastLines(result.text)}\n---\n`);
+    console.log(`\n--- from ${path.relative(ROOT, result.log)}`);
+    console.log(`${reason(result.text)}\n---\n`);
     if (stage.needed) break;
   }
 }
@@ -184,6 +184,12 @@ function line({ name, passed, failed, seconds }) {
   return `${name.padEnd(12)}${verdict.padEnd(8)}${`${tests} ${noun}`.padEnd(20)}${seconds.toFixed(1)} s`;
 }
 
-function lastLines(text) {
-  return text.trimEnd().split("\n").slice(-SHOWN_LINES).join("\n");
+/** The part of a log that tells why: what the runner says of failures, else the end. */
+function reason(text) {
+  const cargo = [...text.matchAll(/^failures:\n\n----[^]*?^test result: FAILED.*$/gm)];
+  const [node] = /^✖ failing tests:$[^]*/m.exec(text) ?? [];
+  const told = cargo.length > 0 ? cargo.join("\n") : node;
+  const lines = (told ?? text).trimEnd().split("\n");
+  const shown = told ? lines.slice(0, SHOWN_LINES) : lines.slice(-SHOWN_LINES);
+  return shown.join("\n");
 }

@@ -1,6 +1,7 @@
 // How processes start, refuse to start, and end.
 
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import net from "node:net";
 import { test } from "node:test";
 import { Cluster, Standalone } from "../clients/lib/cluster.mjs";
@@ -102,6 +103,7 @@ for (const [program, [flags, ...addresses]] of Object.entries(PROGRAMS)) {
     test(`${program}: the port of ${taken} is in use`, { timeout: 30_000 }, async () => {
       const { ports, listening } = await lay([...addresses, "--admin-addr"]);
       const holder = net.createServer().listen(ports[taken], "127.0.0.1");
+      await once(holder, "listening");
       try {
         const line = await refusal(program, [...flags, ...listening], ports, taken);
         assert.match(line, new RegExp(`127\\.0\\.0\\.1:${ports[taken]}`));
@@ -145,7 +147,7 @@ function pairs(flags) {
 async function refusal(program, flags, ports, taken) {
   const one = new Process(program, program, flags);
   one.launch();
-  const { code } = await one.exit();
+  const { code } = await one.exit(5_000).finally(() => one.isRunning && one.signal("SIGKILL"));
   const lines = one.log.split("\n").filter((line) => line.trim() !== "");
   assert.equal(lines.length, 1, `not one line:\n${one.log}`);
   assert.equal(code, 2, one.log);

@@ -160,6 +160,7 @@ where
     let _telemetry =
         telemetry::install(name, options).map_err(|error| StartError(format!("{error:#}")))?;
     let (mut app, probes) = build(options)?;
+    raise_descriptor_limit();
     app.registry.register(
         "build",
         "The running version; always 1",
@@ -199,6 +200,14 @@ where
     anyhow::ensure!(!tasks.have_failed(), "a critical task panicked");
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Each connection is a descriptor, and the usual soft limit is 1024.
+fn raise_descriptor_limit() {
+    match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(limit) => tracing::debug!(limit, "descriptors"),
+        Err(error) => tracing::warn!(error = %error, "the limit of descriptors stays as it is"),
+    }
 }
 
 fn build(options: &Options) -> anyhow::Result<(App, Arc<Probes>)> {

@@ -333,6 +333,15 @@ impl WriteHalf {
             }
         }
     }
+
+    /// Has the connection end with a reset once both halves are dropped, so that
+    /// the kernel gives up, too, what the peer has not read. Real ones only.
+    pub fn reset_on_drop(&self) {
+        if let Self::Tcp(half) = self {
+            // Fails only on a socket that is closed already.
+            let _ = half.as_ref().set_zero_linger();
+        }
+    }
 }
 
 macro_rules! delegate {

@@ -38,33 +38,34 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
+    /// Those that the engine knows by itself.
+    const OWN: [Self; 16] = [
+        Self::PeerClosed,
+        Self::PeerLost,
+        Self::NotHttp,
+        Self::HttpRefused,
+        Self::TransportRefused,
+        Self::ConnectionsMax,
+        Self::HandshakeTimeout,
+        Self::HeartbeatTimeout,
+        Self::SlowConsumer,
+        Self::MalformedWebSocket,
+        Self::MessageTooLong,
+        Self::Shutdown,
+        Self::Kicked,
+        Self::Superseded,
+        Self::Application,
+        Self::Bug,
+    ];
+
     /// All reasons. The position in it is the reason's number.
-    pub(crate) const ALL: [Self; 24] = {
-        let mut all = [Self::PeerClosed; 24];
-        let own = [
-            Self::PeerClosed,
-            Self::PeerLost,
-            Self::NotHttp,
-            Self::HttpRefused,
-            Self::TransportRefused,
-            Self::ConnectionsMax,
-            Self::HandshakeTimeout,
-            Self::HeartbeatTimeout,
-            Self::SlowConsumer,
-            Self::MalformedWebSocket,
-            Self::MessageTooLong,
-            Self::Shutdown,
-            Self::Kicked,
-            Self::Superseded,
-            Self::Application,
-            Self::Bug,
-        ];
+    pub(crate) const ALL: [Self; Self::OWN.len() + wire::CloseReason::ALL.len()] = {
+        let mut all = [Self::PeerClosed; Self::OWN.len() + wire::CloseReason::ALL.len()];
         let mut i = 0;
         while i < all.len() {
-            all[i] = if i < own.len() {
-                own[i]
-            } else {
-                Self::Protocol(wire::CloseReason::ALL[i - own.len()])
+            all[i] = match i < Self::OWN.len() {
+                true => Self::OWN[i],
+                false => Self::Protocol(wire::CloseReason::ALL[i - Self::OWN.len()]),
             };
             i += 1;
         }

@@ -262,14 +262,14 @@ impl<H: Handler> Connection<H> {
     fn begin_closing(&mut self, reason: CloseReason) {
         let session = &self.end.session;
         tracing::debug!(session_id = session.id(), peer_addr = %session.peer(), reason = reason.as_str(), "closing");
-        // After an HTTP response or the client's own Close, nothing is to be said.
-        if !matches!(reason, CloseReason::HttpRefused | CloseReason::PeerClosed) {
+        // After an HTTP response nothing is to be said.
+        if reason != CloseReason::HttpRefused {
             session.seal(Bytes::from_static(CLOSE_FRAME));
         }
         self.closing = Some(Closing {
             deadline: self.close_deadline(),
             is_flushed: false,
-            peer_is_done: reason == CloseReason::PeerClosed,
+            peer_is_done: false,
         });
     }
 

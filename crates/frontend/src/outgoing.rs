@@ -223,4 +223,11 @@ mod tests {
             prop_assert_eq!(response(Transport::Tcp, &id, &body), Ok(package.freeze()));
         }
     }
+
+    #[test]
+    fn headers_are_as_short_as_they_can_be() {
+        for (payload, len) in [(0, 2), (125, 2), (126, 4), (65_535, 4), (65_536, 10)] {
+            assert_eq!(FrameHeader::new(payload).as_bytes().len(), len, "{payload}");
+        }
+    }
 }

@@ -1,5 +1,5 @@
 use std::{
-    fmt, io,
+    fmt,
     net::SocketAddr,
     num::NonZero,
     pin::pin,
@@ -98,6 +98,7 @@ impl<H: Handler> Server<H> {
         let door = Door { shared, metrics, tasks, open: Arc::default(), refusing: Arc::default() };
         let all = TaskTracker::new();
         let mut stop = pin!(shutdown.cancelled());
+        let mut is_failing = false;
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -106,8 +107,16 @@ impl<H: Handler> Server<H> {
             };
             match accepted {
                 Ok((stream, peer)) => door.admit(stream, peer, all.token()),
-                Err(error) => door.pause(&error).await,
+                Err(error) => {
+                    // Said once; the metric counts on.
+                    if !std::mem::replace(&mut is_failing, true) {
+                        tracing::warn!(error = %error, "accept failed");
+                    }
+                    door.pause().await;
+                    continue;
+                }
             }
+            is_failing = false;
         }
         drop(listener);
         all.close();
@@ -152,9 +161,8 @@ impl<H: Handler> Door<H> {
         }
     }
 
-    async fn pause(&self, error: &io::Error) {
+    async fn pause(&self) {
         self.metrics.accept_errors.inc();
-        tracing::warn!(error = %error, "accept failed");
         self.shared.world.clock.sleep(ACCEPT_PAUSE).await;
     }
 }

@@ -65,9 +65,9 @@ impl Socket {
             Ok(Message::Text(text)) => {
                 Ok(Some(text.into()).filter(|bytes: &Bytes| !bytes.is_empty()))
             }
-            Ok(Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_)) => {
-                Ok(None)
-            }
+            // Answered by the connection, as the original does, not by an echo.
+            Ok(Message::Close(_)) => Err(Error::ConnectionClosed),
+            Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => Ok(None),
             Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
                 return Poll::Pending;
             }

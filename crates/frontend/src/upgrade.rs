@@ -67,9 +67,8 @@ pub(crate) async fn open(read: &mut ReadHalf) -> Opening {
 
 /// The length of the head, of which `searched` bytes are known not to end it.
 fn end_of_head(head: &[u8], searched: usize) -> Option<usize> {
-    let from = searched.saturating_sub(3);
     let ends = |end: &usize| head[..*end].ends_with(b"\n\r\n") || head[..*end].ends_with(b"\n\n");
-    (from..=head.len()).find(ends)
+    (searched..=head.len()).find(ends)
 }
 
 fn answer(head: &[u8], rest: Vec<u8>) -> Opening {
@@ -91,8 +90,8 @@ fn answer(head: &[u8], rest: Vec<u8>) -> Opening {
     };
     let accept = &accepted.headers()[header::SEC_WEBSOCKET_ACCEPT];
     // Written by hand, because some embedded clients want the usual capitals.
-    let mut response = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n\
-        Upgrade: websocket\r\nSec-WebSocket-Accept: "
+    let mut response = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
+        Connection: Upgrade\r\nSec-WebSocket-Accept: "
         .to_vec();
     response.extend(accept.as_bytes());
     if let Some(protocol) = protocol {

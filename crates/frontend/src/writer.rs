@@ -135,14 +135,20 @@ impl Writer {
         }
     }
 
-    /// Gives up what waits.
+    /// Gives up what waits, here and, once the socket is dropped, in the kernel,
+    /// where it would stay for as long as the peer does not read.
     pub(crate) fn discard(&mut self) {
         (self.outbox, self.waiting, self.is_sealed) = (VecDeque::new(), 0, true);
+        if let Some(half) = &self.half {
+            half.reset_on_drop();
+        }
     }
 
-    /// Gives up the socket, too.
+    /// Lets go of the socket. What waits is given up.
     pub(crate) fn finish(&mut self) {
-        self.discard();
+        if !self.outbox.is_empty() {
+            self.discard();
+        }
         self.half = None;
     }
 }

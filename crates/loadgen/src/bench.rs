@@ -99,8 +99,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
             ));
         }
     }
-    let closes = Counts::get(&crowd.counts.closes);
-    ensure!(closes == 0, "{closes} clients were closed");
+    expect_no_closes(&crowd)?;
     drop((crowd, system));
     if options.idle > 0 {
         memory(&options).await?;
@@ -199,9 +198,14 @@ async fn memory(options: &Options) -> anyhow::Result<()> {
             (full.saturating_sub(empty)) as f64 / options.idle as f64,
             share * 1e6 / options.idle as f64,
         ));
-        let closes = Counts::get(&crowd.counts.closes);
-        ensure!(closes == 0, "{closes} clients were closed");
+        expect_no_closes(&crowd)?;
     }
+    Ok(())
+}
+
+fn expect_no_closes(crowd: &Crowd) -> anyhow::Result<()> {
+    let closes = Counts::get(&crowd.counts.closes);
+    ensure!(closes == 0, "{closes} clients closed, {:?}", crowd.counts.first_close.get());
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Mutex,
+        Mutex, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -15,6 +15,7 @@ use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     sync::mpsc,
+    time::Instant,
 };
 use wire::{Kind, Message, PushRoute, RawId, RawRoute};
 
@@ -41,6 +42,8 @@ pub(crate) struct Counts {
     pub(crate) refusals: AtomicU64,
     /// Clients that the server closed.
     pub(crate) closes: AtomicU64,
+    /// Why the first of them was.
+    pub(crate) first_close: OnceLock<String>,
     /// From sending to arriving, in microseconds.
     pub(crate) latencies: Mutex<Vec<u64>>,
 }
@@ -57,6 +60,8 @@ pub(crate) struct Client {
     stream: Stream,
     inbox: BytesMut,
     heartbeat: Option<Duration>,
+    /// When to beat next.
+    beat: Option<Instant>,
 }
 
 /// Marks the time of sending in a message; the rest is padding.
@@ -66,7 +71,7 @@ impl Client {
     /// Connects and shakes hands.
     pub(crate) async fn connect(net: &Net, addr: &str) -> anyhow::Result<Self> {
         let stream = net.dial(addr).await.with_context(|| format!("dial {addr}"))?;
-        let mut client = Self { stream, inbox: BytesMut::new(), heartbeat: None };
+        let mut client = Self { stream, inbox: BytesMut::new(), heartbeat: None, beat: None };
         client.stream.write_all(UPGRADE.as_bytes()).await?;
         client.read_upgrade().await?;
         client.write_package(Kind::Handshake, HELLO).await?;
@@ -97,17 +102,12 @@ impl Client {
         mut self,
         counts: &Counts,
         mut requests: Option<mpsc::Receiver<Bytes>>,
-        start: tokio::time::Instant,
+        start: Instant,
     ) -> anyhow::Result<()> {
-        let clock = Clock::real();
-        let mut beat = None;
         loop {
-            while let Some((kind, body)) = take_package(&mut self.inbox)? {
-                match kind {
-                    // Like the JS client: an interval after the server's.
-                    Kind::Heartbeat => beat = self.heartbeat.map(|after| clock.now() + after),
-                    Kind::Data => count(body, counts, start)?,
-                    _ => {}
+            while let Some((kind, body)) = self.take_package()? {
+                if kind == Kind::Data {
+                    count(body, counts, start)?;
                 }
             }
             self.inbox.reserve(READ_LEN);
@@ -115,8 +115,8 @@ impl Client {
                 read = self.stream.read_buf(&mut self.inbox) => {
                     ensure!(read? > 0, "the server closed");
                 }
-                () = tokio::time::sleep_until(beat.unwrap_or(start)), if beat.is_some() => {
-                    beat = None;
+                () = tokio::time::sleep_until(self.beat.unwrap_or(start)), if self.beat.is_some() => {
+                    self.beat = None;
                     self.write_package(Kind::Heartbeat, b"").await?;
                 }
                 request = next(&mut requests) => self.stream.write_all(&request).await?,
@@ -138,7 +138,7 @@ impl Client {
     /// The next package of one kind; others are skipped.
     async fn package_of(&mut self, wanted: Kind) -> anyhow::Result<Bytes> {
         loop {
-            while let Some((kind, body)) = take_package(&mut self.inbox)? {
+            while let Some((kind, body)) = self.take_package()? {
                 if kind == wanted {
                     return Ok(body);
                 }
@@ -146,6 +146,15 @@ impl Client {
             self.inbox.reserve(READ_LEN);
             ensure!(self.stream.read_buf(&mut self.inbox).await? > 0, "the server closed");
         }
+    }
+
+    fn take_package(&mut self) -> anyhow::Result<Option<(Kind, Bytes)>> {
+        let package = take_package(&mut self.inbox)?;
+        if let Some((Kind::Heartbeat, _)) = package {
+            // Like the JS client: an interval after the server's.
+            self.beat = self.heartbeat.map(|after| Clock::real().now() + after);
+        }
+        Ok(package)
     }
 
     async fn write_package(&mut self, kind: Kind, body: &[u8]) -> anyhow::Result<()> {
@@ -210,7 +219,7 @@ pub(crate) fn frame_lens(inbox: &[u8]) -> Option<(usize, usize)> {
     })
 }
 
-fn count(data: Bytes, counts: &Counts, start: tokio::time::Instant) -> anyhow::Result<()> {
+fn count(data: Bytes, counts: &Counts, start: Instant) -> anyhow::Result<()> {
     match Message::decode(data)? {
         Message::Push { route: RawRoute::Name(name), body } => {
             counts.pushes.fetch_add(1, Ordering::Relaxed);
@@ -251,4 +260,37 @@ async fn next(requests: &mut Option<mpsc::Receiver<Bytes>>) -> Bytes {
         return request;
     }
     std::future::pending().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_are_taken_whole_however_long() {
+        for len in [0, 100, 121, 122, 70_000] {
+            let mut package = BytesMut::new();
+            wire::encode_package(Kind::Data, &vec![7; len], &mut package).unwrap();
+            // As a server writes it: the same, without a mask.
+            let mut bytes = frame(&package);
+            let header_len = bytes.len() - package.len() - 4;
+            bytes.drain(header_len..header_len + 4);
+            bytes[1] &= !MASKED;
+
+            let mut inbox = BytesMut::new();
+            for byte in bytes {
+                assert_eq!(take_package(&mut inbox).unwrap(), None);
+                inbox.extend([byte]);
+            }
+            let (kind, body) = take_package(&mut inbox).unwrap().unwrap();
+            assert_eq!((kind, body.len(), inbox.len()), (Kind::Data, len, 0));
+        }
+    }
+
+    #[test]
+    fn the_time_of_sending_is_found_in_any_encoding() {
+        assert_eq!(stamp(br#"{"msg":"sent=1234567 ....","from":"a"}"#), Some(1_234_567));
+        assert_eq!(stamp(b"\x0a\x0bsent=89 ..\x12\x01a"), Some(89));
+        assert_eq!(stamp(b"hello"), None);
+    }
 }

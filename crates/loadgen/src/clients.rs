@@ -95,6 +95,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
         "replies": Counts::get(&counts.replies),
         "refusals": Counts::get(&counts.refusals),
         "closes": Counts::get(&counts.closes),
+        "first_close": counts.first_close.get(),
         "latency_us": {
             "p50": percentile(&latencies, 50.0),
             "p99": percentile(&latencies, 99.0),

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{bail, ensure};
 use bytes::Bytes;
 use chassis::{Clock, Net};
 use futures::{StreamExt, TryStreamExt, stream};
@@ -71,7 +71,9 @@ impl Crowd {
             let counts = Arc::clone(&counts);
             clients.spawn(async move {
                 // It never ends well: the server is expected to stay.
-                let _ = client.live(&counts, requests, start).await;
+                if let Err(error) = client.live(&counts, requests, start).await {
+                    let _ = counts.first_close.set(chassis::chain(error.as_ref()));
+                }
                 counts.closes.fetch_add(1, Ordering::Relaxed);
             });
         }
@@ -98,7 +100,9 @@ impl Crowd {
                 sent += 1;
                 bytes.extend(self.message(sent, talk.content)?);
             }
-            sender.send(bytes.into()).await.context("a sender was closed")?;
+            if sender.send(bytes.into()).await.is_err() {
+                bail!("a sender was closed: {:?}", self.counts.first_close.get());
+            }
         }
         Ok(sent)
     }

@@ -102,3 +102,17 @@ fn frame(len: usize) -> Vec<u8> {
     };
     [header, vec![b'.'; payload]].concat()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_is_as_long_as_asked_and_well_formed() {
+        for len in [2, 127, 130, 150, 4_000] {
+            let frame = frame(len);
+            let (header, payload) = crate::client::frame_lens(&frame).unwrap();
+            assert_eq!((frame.len(), header + payload), (len, len));
+        }
+    }
+}

@@ -33,8 +33,8 @@ pub enum Effect {
     Answer {
         /// Which call.
         ticket: u64,
-        /// What came of it.
-        outcome: Result<(Position, u64), Refusal>,
+        /// Where the message is; of an `Add`, the room's newest entry.
+        outcome: Result<Position, Refusal>,
     },
     /// Something waits to be appended: call [`crate::Room::take_append`].
     Append,

@@ -35,6 +35,8 @@ pub enum Input {
     },
     /// A back end puts a name into the roster.
     Add {
+        /// To be echoed.
+        ticket: u64,
         /// The name.
         name: UserName,
         /// Who it is.

@@ -26,8 +26,10 @@ mod log;
 mod machine;
 mod rejoin;
 mod roster;
+mod speech;
 #[cfg(test)]
 mod tests;
+mod told;
 
 pub use effect::{Effect, Event, Outcome, Refusal};
 pub use input::{

@@ -54,6 +54,7 @@ pub(crate) struct Log {
     in_flight: Vec<Draft>,
     /// The newest stored entries, without claims, oldest first.
     ring: VecDeque<Entry>,
+    ring_bytes: usize,
     /// The ring has every entry above this one.
     ring_after: Seq,
     ring_max: usize,
@@ -71,8 +72,11 @@ pub(crate) struct Stored {
 
 /// Entries that one append may carry, so that one room does not hold up others.
 const APPEND_ENTRIES_MAX: usize = 256;
-/// Bytes of content that may wait in one room.
+/// Bytes of content that may wait in one room; more is refused.
 const PENDING_BYTES_MAX: usize = 8 << 20;
+/// Bytes of content that the ring keeps, so that a replay of it fits one message of
+/// the link; older entries are read from the store again.
+const RING_BYTES_MAX: usize = 8 << 20;
 
 impl Log {
     pub(crate) fn new(term: Term, head: Seq, ring_max: usize, pending_max: usize) -> Self {
@@ -83,6 +87,7 @@ impl Log {
             pending_bytes: 0,
             in_flight: Vec::new(),
             ring: VecDeque::new(),
+            ring_bytes: 0,
             ring_after: head,
             ring_max,
             stored: HashMap::new(),
@@ -168,10 +173,12 @@ impl Log {
     }
 
     fn remember(&mut self, entry: Entry) {
+        self.ring_bytes += entry.content.len();
         self.ring.push_back(entry);
-        if self.ring.len() > self.ring_max
+        while (self.ring.len() > self.ring_max || self.ring_bytes > RING_BYTES_MAX)
             && let Some(oldest) = self.ring.pop_front()
         {
+            self.ring_bytes -= oldest.content.len();
             self.ring_after = oldest.seq;
             self.stored.remove(&(oldest.author_identity, oldest.cmid));
         }
@@ -213,6 +220,11 @@ impl Log {
     pub(crate) fn fail_pending(&mut self) -> Vec<Origin> {
         self.pending_bytes = 0;
         std::mem::take(&mut self.pending).into_iter().flat_map(|draft| draft.origins).collect()
+    }
+
+    /// All entries that the ring still has.
+    pub(crate) fn remembered(&self) -> impl Iterator<Item = &Entry> {
+        self.ring.iter()
     }
 
     /// The entries above `after`, if the ring still has all of them.

@@ -7,16 +7,15 @@ use model::{
 };
 
 use crate::{
-    Append, AppendResult, Effect, Entry, Event, Input, Join, Kind, Member, NewEntry, Newcomer,
-    Origin, Outcome, Place, Publish, Refusal, Target,
-    log::{Draft, Log},
+    Append, Effect, Event, Input, Join, Member, Newcomer, Outcome, Place, Refusal, log::Log,
     roster::Roster,
 };
 
 /// Bounds of one room.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Names that it may hold; more are refused with [`Refusal::RoomFull`].
+    /// Names that it may hold; more are refused with [`Refusal::RoomFull`]. Whoever
+    /// was in when the room moved is not counted out by a re-join.
     pub members_max: usize,
     /// Messages that may wait to be stored; more are refused with [`Refusal::Overloaded`].
     pub pending_max: usize,
@@ -39,7 +38,7 @@ pub struct Room {
     pub(crate) links: BTreeMap<LinkId, RoomDigest>,
     /// Counts admissions.
     pub(crate) grants: u64,
-    releasing: bool,
+    pub(crate) releasing: bool,
 }
 
 impl Room {
@@ -116,14 +115,6 @@ impl Room {
         })
     }
 
-    /// The entries above `after` that `link` was sent, if the room still has them.
-    #[must_use]
-    pub fn sent_since(&self, link: LinkId, after: Position) -> Option<Vec<Entry>> {
-        let digest = self.links.get(&link).filter(|digest| digest.epoch == after.epoch)?;
-        let entries = self.log.since(after.seq)?;
-        Some(entries.filter(|e| e.seq <= digest.head && self.concerns(e, link)).cloned().collect())
-    }
-
     /// What to append now; `None` if nothing waits or an append is in flight. Its
     /// end has to come back as [`Input::Appended`].
     pub fn take_append(&mut self) -> Option<Append> {
@@ -132,8 +123,8 @@ impl Room {
 
     /// Applies one input, adding what follows from it to `effects`.
     ///
-    /// All but `LinkLost`, `Rejoin` and a `Tick` with expiries take time proportional
-    /// to the number of links here, not to the number of members.
+    /// What is said takes time proportional to the number of links here, not to the
+    /// number of members. A join copies the roster once, for its reply.
     pub fn apply(&mut self, input: Input, effects: &mut Vec<Effect>) {
         match input {
             Input::Join(join) => self.join(join, effects),
@@ -144,7 +135,7 @@ impl Room {
             Input::Rejoin(rejoin) => self.rejoin(rejoin, effects),
             Input::Appended(result) => self.appended(result, effects),
             Input::LinkLost { link, now_ms } => self.link_lost(link, now_ms, effects),
-            Input::Add { name, identity } => self.add(&name, identity, effects),
+            Input::Add { ticket, name, identity } => self.add(ticket, &name, identity, effects),
             Input::Kick { name, reason } => self.kick(&name, reason, effects),
             Input::Tick { now_ms } => self.tick(now_ms, effects),
             Input::Release => self.release(effects),
@@ -169,11 +160,17 @@ impl Room {
         }
         let announced = self.roster.get(&name).is_none();
         self.displace(&name, effects);
+        // A session goes by one name: under the one that it had it leaves.
+        let former = self.roster.by_session(link, session).map(|member| member.name.clone());
+        let former = former.and_then(|former| self.roster.remove(&former));
         let grant = self.next_grant();
         self.admit(newcomer, link, connector, grant);
         let position = self.attach(link, announced.then_some(&name), effects);
         let outcome = Outcome::Joined { grant, position, roster: self.roster.names(), announced };
         self.reply(link, request_id, Ok(outcome), effects);
+        if let Some(former) = former {
+            self.announce(&former.name, false, None, effects);
+        }
         if announced {
             self.announce(&name, true, Some((link, session)), effects);
         }
@@ -191,15 +188,18 @@ impl Room {
         if self.releasing {
             return Err(Refusal::Moved);
         }
-        let Some(holder) = self.roster.get(&newcomer.name) else {
-            let full = self.roster.len() >= self.limits.members_max;
-            return if full { Err(Refusal::RoomFull) } else { Ok(()) };
-        };
+        let Some(holder) = self.roster.get(&newcomer.name) else { return self.has_place() };
         let proven =
             holder.has_secret && newcomer.has_secret && holder.identity == newcomer.identity;
         // Whoever cannot prove who they are does not hold a name over a lost link.
         let free = matches!(holder.place, Place::Grace { .. }) && !holder.has_secret;
         if proven || free { Ok(()) } else { Err(Refusal::NameTaken) }
+    }
+
+    /// Whether one more name may come in.
+    fn has_place(&self) -> Result<(), Refusal> {
+        let full = self.roster.len() >= self.limits.members_max;
+        if full { Err(Refusal::RoomFull) } else { Ok(()) }
     }
 
     /// Takes a name's place away, without a word to the room: somebody with a
@@ -236,72 +236,6 @@ impl Room {
         Grant { fence: self.fence, number: self.grants }
     }
 
-    /// Starts to keep a digest for `link`, unless it has one; `coming` is a name in
-    /// the roster that the link is still to be told of. Returns where the link is.
-    pub(crate) fn attach(
-        &mut self,
-        link: LinkId,
-        coming: Option<&UserName>,
-        effects: &mut Vec<Effect>,
-    ) -> Position {
-        if let Some(digest) = self.links.get(&link) {
-            return Position { epoch: digest.epoch, seq: digest.head };
-        }
-        let mut digest = RoomDigest::new(&self.id, self.epoch, self.log.head);
-        for member in self.roster.iter().filter(|member| Some(&member.name) != coming) {
-            digest.add(&member.name);
-        }
-        self.links.insert(link, digest);
-        effects.push(Effect::Attach { link });
-        // The next event over the link, the reply, carries the new sum.
-        self.head()
-    }
-
-    pub(crate) fn reply(
-        &self,
-        link: LinkId,
-        request_id: u64,
-        outcome: Result<Outcome, Refusal>,
-        effects: &mut Vec<Effect>,
-    ) {
-        let attaches =
-            matches!(effects.last(), Some(Effect::Attach { link: attached }) if *attached == link);
-        let digest_delta = match self.links.get(&link) {
-            Some(digest) if attaches => digest.value(),
-            _ => 0,
-        };
-        effects.push(Effect::Send {
-            link,
-            event: Event::Reply { request_id, outcome },
-            digest_delta,
-        });
-    }
-
-    /// Tells every link that somebody came or left.
-    pub(crate) fn announce(
-        &mut self,
-        name: &UserName,
-        joined: bool,
-        own: Option<(LinkId, SessionId)>,
-        effects: &mut Vec<Effect>,
-    ) {
-        for (&link, digest) in &mut self.links {
-            let before = digest.value();
-            if joined {
-                digest.add(name);
-            } else {
-                digest.remove(name);
-            }
-            let session = own.filter(|(at, _)| *at == link).map(|(_, session)| session);
-            let event = Event::Presence { name: name.clone(), joined, session };
-            effects.push(Effect::Send {
-                link,
-                event,
-                digest_delta: digest.value().wrapping_sub(before),
-            });
-        }
-    }
-
     fn leave(
         &mut self,
         link: LinkId,
@@ -317,144 +251,6 @@ impl Room {
         self.reply(link, request_id, Ok(Outcome::Gone), effects);
         if let Some(name) = &name {
             self.announce(name, false, None, effects);
-        }
-    }
-
-    pub(crate) fn detach_if_alone(&mut self, link: LinkId, effects: &mut Vec<Effect>) {
-        if self.roster.members_behind(link) == 0
-            && let Some(digest) = self.links.remove(&link)
-        {
-            effects.push(Effect::Detach { link, digest_delta: digest.value().wrapping_neg() });
-        }
-    }
-
-    fn publish(&mut self, publish: Publish, effects: &mut Vec<Effect>) {
-        let origin = publish.origin.clone();
-        match self.accept(publish) {
-            Ok(Some(at)) => self.answer(&[origin], Ok(at), effects),
-            Ok(None) => effects.push(Effect::Append),
-            Err(refusal) => self.answer(&[origin], Err(refusal), effects),
-        }
-    }
-
-    /// Puts a message in line. `Ok(Some)` if it was stored before.
-    fn accept(&mut self, publish: Publish) -> Result<Option<(Seq, u64)>, Refusal> {
-        let Publish { origin, target, content, cmid, digest } = publish;
-        let author = match &origin {
-            Origin::Session { link, session, .. } => self
-                .roster
-                .by_session(*link, *session)
-                .map(|member| (member.name.clone(), member.identity)),
-            Origin::Call { name, identity, .. } => Some((name.clone(), *identity)),
-        };
-        let (author, author_identity) = author.ok_or(Refusal::NotAMember)?;
-        // A repeated message is answered whatever has become of its target.
-        if let Some(repeated) = self.log.repeat(author_identity, &cmid, digest, &origin) {
-            return repeated.map(|stored| stored.map(|stored| (stored.seq, stored.at_ms)));
-        }
-        if self.releasing {
-            return Err(Refusal::Moved);
-        }
-        let kind = match target {
-            Target::All => Kind::Message,
-            Target::One(target) => {
-                let target_identity =
-                    self.roster.get(&target).ok_or(Refusal::NoSuchTarget)?.identity;
-                Kind::Whisper { target, target_identity }
-            }
-        };
-        let entry = NewEntry { kind, author, author_identity, content, cmid, digest };
-        self.log.push(Draft { entry, origins: vec![origin] }).map(|()| None)
-    }
-
-    fn answer(
-        &self,
-        origins: &[Origin],
-        stored: Result<(Seq, u64), Refusal>,
-        effects: &mut Vec<Effect>,
-    ) {
-        let stored = stored.map(|(seq, at_ms)| (Position { epoch: self.epoch, seq }, at_ms));
-        for origin in origins {
-            match origin {
-                Origin::Session { link, request_id, .. } => {
-                    let outcome =
-                        stored.map(|(position, at_ms)| Outcome::Published { position, at_ms });
-                    self.reply(*link, *request_id, outcome, effects);
-                }
-                Origin::Call { ticket, .. } => {
-                    effects.push(Effect::Answer { ticket: *ticket, outcome: stored });
-                }
-            }
-        }
-    }
-
-    fn appended(&mut self, result: AppendResult, effects: &mut Vec<Effect>) {
-        match result {
-            AppendResult::Stored { at_ms } => {
-                for (entry, origins) in self.log.stored(at_ms) {
-                    self.answer(&origins, Ok((entry.seq, at_ms)), effects);
-                    self.push(&entry, effects);
-                }
-            }
-            AppendResult::Duplicates(found) => {
-                for (stored, origins) in self.log.duplicates(&found) {
-                    self.answer(&origins, stored.map(|stored| (stored.seq, stored.at_ms)), effects);
-                }
-            }
-            AppendResult::Superseded | AppendResult::Unknown => return self.close(effects),
-            AppendResult::Failed => {
-                let origins = self.log.fail_in_flight();
-                self.answer(&origins, Err(Refusal::Unavailable), effects);
-            }
-        }
-        if self.releasing {
-            self.close(effects);
-        } else if !self.log.is_idle() {
-            effects.push(Effect::Append);
-        }
-    }
-
-    /// Sends a stored entry to every link that somebody sits behind who gets it.
-    fn push(&mut self, entry: &Entry, effects: &mut Vec<Effect>) {
-        let only = match &entry.kind {
-            Kind::Message => None,
-            Kind::Whisper { target, .. } => {
-                match self.roster.get(target).map(|member| &member.place) {
-                    Some(Place::Session { link, .. }) => Some(*link),
-                    _ => return,
-                }
-            }
-        };
-        for (&link, digest) in
-            self.links.iter_mut().filter(|(link, _)| only.is_none_or(|only| only == **link))
-        {
-            let (before, prev) = (digest.value(), digest.head);
-            digest.head = entry.seq;
-            let event = Event::Entry { entry: entry.clone(), prev };
-            effects.push(Effect::Send {
-                link,
-                event,
-                digest_delta: digest.value().wrapping_sub(before),
-            });
-        }
-    }
-
-    /// True if `entry` is for somebody behind `link`.
-    pub(crate) fn concerns(&self, entry: &Entry, link: LinkId) -> bool {
-        match &entry.kind {
-            Kind::Message => true,
-            Kind::Whisper { target, target_identity } => {
-                self.link_of(target, *target_identity) == Some(link)
-            }
-        }
-    }
-
-    /// The link that leads to somebody; nobody else under that name will do.
-    fn link_of(&self, name: &UserName, identity: Identity) -> Option<LinkId> {
-        let member = self.roster.get(name).filter(|member| member.identity == identity)?;
-        match member.place {
-            Place::Session { link, .. } => Some(link),
-            _ => None,
         }
     }
 
@@ -490,15 +286,24 @@ impl Room {
         }
     }
 
-    fn add(&mut self, name: &UserName, identity: Identity, effects: &mut Vec<Effect>) {
-        if self.roster.get(name).is_some() {
-            return;
+    fn add(&mut self, ticket: u64, name: &UserName, identity: Identity, effects: &mut Vec<Effect>) {
+        let may = match self.roster.get(name) {
+            _ if self.releasing => Err(Refusal::Moved),
+            Some(_) => Err(Refusal::NameTaken),
+            None => self.has_place(),
+        };
+        effects.push(Effect::Answer { ticket, outcome: may.map(|()| self.head()) });
+        if may.is_ok() {
+            let (grant, place) = (self.next_grant(), Place::Added);
+            self.roster.put(Member {
+                name: name.clone(),
+                identity,
+                has_secret: false,
+                grant,
+                place,
+            });
+            self.announce(name, true, None, effects);
         }
-        let grant = self.next_grant();
-        let member =
-            Member { name: name.clone(), identity, has_secret: false, grant, place: Place::Added };
-        self.roster.put(member);
-        self.announce(name, true, None, effects);
     }
 
     fn kick(&mut self, name: &UserName, reason: String, effects: &mut Vec<Effect>) {
@@ -521,7 +326,7 @@ impl Room {
     }
 
     /// Gives the room up. Whoever waits is told to ask elsewhere.
-    fn close(&mut self, effects: &mut Vec<Effect>) {
+    pub(crate) fn close(&mut self, effects: &mut Vec<Effect>) {
         let mut waiting = self.log.fail_in_flight();
         waiting.extend(self.log.fail_pending());
         self.answer(&waiting, Err(Refusal::Moved), effects);
@@ -540,9 +345,10 @@ impl Room {
             self.links.keys().all(|link| self.roster.members_behind(*link) > 0),
             "an attached link has a member"
         );
-        assert!(
-            self.roster.len() <= self.limits.members_max.max(1) * 2,
-            "a room is far over its limit"
-        );
+        let behind = |member: &Member| match member.place {
+            Place::Session { link, .. } => self.links.contains_key(&link),
+            _ => true,
+        };
+        assert!(self.roster.iter().all(behind), "whoever sits behind a link is told");
     }
 }

@@ -1,9 +1,13 @@
 //! How a connector brings its members back after a lost link or a move, without
 //! noise: nobody is told of what did not change.
 
-use model::{ConnectorId, Grant, LinkId, Position, Seq, UserName};
+use std::collections::HashSet;
 
-use crate::{Effect, Entry, Member, Newcomer, Outcome, Place, Rejoin, Room, Verdict};
+use model::{ConnectorId, Grant, LinkId, Position, Seq, SessionId, UserName};
+
+use crate::{
+    Effect, Entry, Member, Newcomer, Outcome, Place, Refusal, Rejoin, Replay, Room, Verdict,
+};
 
 impl Room {
     /// True if a re-join from `mark` can be answered from the room's memory; else
@@ -21,28 +25,40 @@ impl Room {
 
     pub(crate) fn rejoin(&mut self, rejoin: Rejoin, effects: &mut Vec<Effect>) {
         let Rejoin { link, connector, request_id, mark, members, replay } = rejoin;
+        if self.releasing {
+            return self.reply(link, request_id, Err(Refusal::Moved), effects);
+        }
         self.drop_unlisted(&connector, &members, effects);
 
         let (mut readmitted, mut refused, mut new_names) = (Vec::new(), Vec::new(), Vec::new());
         for (newcomer, grant) in members {
             let (session, name) = (newcomer.session, newcomer.name.clone());
             let is_new = self.roster.get(&name).is_none();
-            if !self.may_rejoin(&newcomer, grant, &connector) {
+            if !self.may_rejoin(&newcomer, grant, link, &connector) {
                 refused.push(session);
                 continue;
             }
             let grant = grant.unwrap_or_else(|| self.next_grant());
-            self.displace_other(&name, &connector, effects);
+            self.make_way(&newcomer, link, &connector, effects);
             self.admit(newcomer, link, connector.clone(), grant);
             readmitted.push((session, grant));
             if is_new {
-                new_names.push((name, session));
+                new_names.push(name);
             }
         }
+        // Of two sessions that were brought under one name, the second may have
+        // taken the place of the first.
+        readmitted.retain(|(session, _)| {
+            let is_in = self.has_session(link, *session);
+            if !is_in {
+                refused.push(*session);
+            }
+            is_in
+        });
         // Others are told of names that are new here; a connector that was shown
         // them before keeps quiet about it.
         let before = self.links.remove(&link);
-        for (name, _) in &new_names {
+        for name in &new_names {
             self.announce(name, true, None, effects);
         }
         if let Some(digest) = before {
@@ -56,28 +72,25 @@ impl Room {
         self.reply(link, request_id, Ok(outcome), effects);
     }
 
-    /// Members that the connector held before and does not list any more left
-    /// while the link was lost.
+    /// Sessions that the connector held before and does not list any more left
+    /// while the link was lost, also if somebody else has come under their name.
     fn drop_unlisted(
         &mut self,
         connector: &ConnectorId,
         listed: &[(Newcomer, Option<Grant>)],
         effects: &mut Vec<Effect>,
     ) {
-        let held = |place: &Place| match place {
+        let listed: HashSet<(SessionId, &UserName)> =
+            listed.iter().map(|(newcomer, _)| (newcomer.session, &newcomer.name)).collect();
+        let is_gone = |member: &&Member| match &member.place {
             Place::Session { connector: at, session, .. }
-            | Place::Grace { connector: at, session, .. } => (at == connector).then_some(*session),
-            Place::Added => None,
+            | Place::Grace { connector: at, session, .. } => {
+                at == connector && !listed.contains(&(*session, &member.name))
+            }
+            Place::Added => false,
         };
-        let gone: Vec<UserName> = self
-            .roster
-            .iter()
-            .filter(|member| {
-                held(&member.place).is_some()
-                    && !listed.iter().any(|(newcomer, _)| newcomer.name == member.name)
-            })
-            .map(|member| member.name.clone())
-            .collect();
+        let gone: Vec<UserName> =
+            self.roster.iter().filter(is_gone).map(|member| member.name.clone()).collect();
         for name in gone {
             let member = self.roster.remove(&name);
             if let Some(Member { place: Place::Session { link, .. }, .. }) = member {
@@ -93,48 +106,54 @@ impl Room {
         &self,
         newcomer: &Newcomer,
         grant: Option<Grant>,
+        link: LinkId,
         connector: &ConnectorId,
     ) -> bool {
+        let brought = self.roster.by_session(link, newcomer.session);
+        if brought.is_some_and(|member| member.name != newcomer.name) {
+            // A session goes by one name; it was brought under another already.
+            return false;
+        }
         let Some(holder) = self.roster.get(&newcomer.name) else { return true };
-        let same = holder.identity == newcomer.identity;
+        let is_itself = is_held_by(holder, newcomer.session, connector);
+        let is_proven = holder.identity == newcomer.identity;
         match &holder.place {
-            Place::Grace { .. } => same || !holder.has_secret,
-            Place::Session { connector: at, .. } if at == connector => same,
-            Place::Session { .. } if same => grant.is_none_or(|grant| holder.grant <= grant),
+            _ if is_itself => true,
+            Place::Grace { .. } => is_proven || !holder.has_secret,
+            Place::Session { .. } if is_proven => grant.is_none_or(|grant| holder.grant <= grant),
             Place::Session { .. } => grant.is_some_and(|grant| grant < holder.grant),
             Place::Added => false,
         }
     }
 
-    /// Closes the session that holds `name` behind another connector. One behind an
-    /// older link of the same connector is the same session, and stays open.
-    fn displace_other(
+    /// Takes the name's place away from who has it, and closes that session; without
+    /// a word if it is the same one behind an older link, or one that the same
+    /// re-join brought: the reply says what becomes of it.
+    fn make_way(
         &mut self,
-        name: &UserName,
+        newcomer: &Newcomer,
+        link: LinkId,
         connector: &ConnectorId,
         effects: &mut Vec<Effect>,
     ) {
-        match self.roster.get(name).map(|member| &member.place) {
-            Some(Place::Session { connector: at, .. }) if at != connector => {
-                self.displace(name, effects);
-            }
-            Some(Place::Session { link, .. }) => {
-                let link = *link;
-                self.roster.relocate_to_nowhere(name);
-                self.detach_if_alone(link, effects);
-            }
-            _ => {}
+        let Some(holder) = self.roster.get(&newcomer.name) else { return };
+        let Place::Session { link: at, .. } = holder.place else { return };
+        if at != link && !is_held_by(holder, newcomer.session, connector) {
+            return self.displace(&newcomer.name, effects);
         }
+        self.roster.relocate_to_nowhere(&newcomer.name);
+        self.detach_if_alone(at, effects);
     }
 
     /// What follows a mark, for those behind `link`.
-    fn replay(
-        &self,
-        mark: Position,
-        read: Option<crate::Replay>,
-        link: LinkId,
-    ) -> (Verdict, Vec<Entry>) {
-        if mark.epoch != self.epoch || mark.seq > self.log.head {
+    fn replay(&self, mark: Position, read: Option<Replay>, link: LinkId) -> (Verdict, Vec<Entry>) {
+        if mark.epoch != self.epoch {
+            // This log began after the one that the mark is of: all that was said here
+            // so far is new to whoever comes late to it.
+            let said = self.log.remembered().filter(|entry| self.concerns(entry, link));
+            return (Verdict::Reset, said.cloned().collect());
+        }
+        if mark.seq > self.log.head {
             return (Verdict::Reset, Vec::new());
         }
         let (mut entries, from) = match read {
@@ -144,8 +163,20 @@ impl Room {
         };
         let Some(newer) = self.log.since(from) else { return (Verdict::Truncated, Vec::new()) };
         entries.extend(newer.cloned());
-        entries.retain(|entry| entry.seq > mark.seq && self.concerns(entry, link));
+        // The log may be ahead of what this room was told of its own append: that will
+        // be pushed.
+        let missed = mark.seq.next()..=self.log.head;
+        entries.retain(|entry| missed.contains(&entry.seq) && self.concerns(entry, link));
         (Verdict::Complete, entries)
+    }
+}
+
+/// True if `member` is `session` of `connector`, now or before its link was lost.
+fn is_held_by(member: &Member, session: SessionId, connector: &ConnectorId) -> bool {
+    match &member.place {
+        Place::Session { connector: at, session: its, .. }
+        | Place::Grace { connector: at, session: its, .. } => at == connector && *its == session,
+        Place::Added => false,
     }
 }
 

@@ -1,1 +1,363 @@
+//! Scripts as data: each step of a [`check`] is what happens to a room, and beside it
+//! all that follows from it.
 
+mod connectors;
+mod members;
+mod moves;
+mod properties;
+mod rejoins;
+mod speech;
+
+use std::iter;
+
+use bytes::Bytes;
+use model::{
+    ConnectorId, Epoch, Fence, Gen, Grant, Identity, LinkId, Position, RoomId, Seq, SessionId,
+    Term, UserName,
+};
+
+use crate::{
+    Append, AppendResult, Duplicate, Effect, Entry, Event, Input, Join, Kind, Limits, Newcomer,
+    Origin, Outcome, Publish, Refusal, Rejoin, Replay, Room, Target,
+};
+use connectors::Connectors;
+
+const EPOCH: Epoch = Epoch(7);
+const FENCE: Fence = Fence { r#gen: Gen(3), term: Term(1) };
+const LIMITS: Limits = Limits { members_max: 4, pending_max: 3, ring_max: 3, grace_ms: 100 };
+
+/// Runs a script against a new room and compares what follows from each step.
+///
+/// A link is called by its connector's letter, a later one of the same connector
+/// with a prime (`A`, `A'`); a request is called by the number of its step.
+///
+/// ```text
+/// A1+ann          session 1 of A joins as ann; A1+ann=key: and can prove it by key
+/// A1- A1!hi       it leaves; it says hi; A1!hi#c: under the cmid c
+/// A1>bob!psst     it whispers to bob
+/// A lost          link A is lost
+/// A' rejoin @3 1+ann:1 2+bob        A comes back, has the room up to 3 (@3?: of
+///                 another epoch) and two members, the first with grant 1 (<1: of an
+///                 earlier owner); +4,5: the shell has read 4 and 5 of the log;
+///                 +lost: some are not there any more
+/// A fetch @3      what A was sent after 3
+/// append stored failed unknown fenced dup 0@2      the end of an append; 0@2!: with
+///                 another content; store: append and stored
+/// bot!hi  add bot  kick bob  tick 100  release  superseded
+/// ```
+#[track_caller]
+fn check(script: &[(&str, &str)]) {
+    let mut stage = Stage::new(LIMITS);
+    for (number, (step, expected)) in script.iter().enumerate() {
+        let followed = stage.step(number as u64 + 1, step);
+        assert_eq!(followed.join(" | "), *expected, "step {}: {step}", number + 1);
+    }
+}
+
+/// A room, what its store has, and the connectors that watch it.
+struct Stage {
+    room: Room,
+    connectors: Connectors,
+    now_ms: u64,
+    wants_append: bool,
+    closed: bool,
+}
+
+impl Stage {
+    fn new(limits: Limits) -> Self {
+        let room_id = RoomId::parse("r").unwrap();
+        let connectors = Connectors::new(room_id.clone());
+        let room = Room::new(room_id, EPOCH, FENCE, limits);
+        Self { room, connectors, now_ms: 0, wants_append: false, closed: false }
+    }
+
+    fn step(&mut self, number: u64, step: &str) -> Vec<String> {
+        let (first, rest) = step.split_once(' ').unwrap_or((step, ""));
+        match first {
+            "append" => return vec![self.append()],
+            "store" => {
+                self.append();
+                self.apply(Input::Appended(AppendResult::Stored { at_ms: 9 }))
+            }
+            _ => match (rest.split_once(' ').unwrap_or((rest, "")), link(first)) {
+                (("fetch", mark), Some(link)) => return vec![self.fetch(link, mark)],
+                (("lost", _), Some(link)) => {
+                    self.connectors.lose(link);
+                    self.apply(Input::LinkLost { link, now_ms: self.now_ms })
+                }
+                (("rejoin", what), Some(link)) => {
+                    let rejoin = rejoin(number, first, link, what);
+                    self.connectors.expect_rejoin(&rejoin);
+                    self.apply(Input::Rejoin(rejoin))
+                }
+                _ => {
+                    let input = self.input(number, first, rest);
+                    self.apply(input)
+                }
+            },
+        }
+        .iter()
+        .filter_map(render)
+        .collect()
+    }
+
+    fn input(&mut self, number: u64, first: &str, rest: &str) -> Input {
+        let appended = |result| Input::Appended(result);
+        match first {
+            "stored" => appended(AppendResult::Stored { at_ms: 9 }),
+            "failed" => appended(AppendResult::Failed),
+            "unknown" => appended(AppendResult::Unknown),
+            "fenced" => appended(AppendResult::Superseded),
+            "dup" => appended(AppendResult::Duplicates(vec![duplicate(rest)])),
+            "release" => Input::Release,
+            "superseded" => Input::Superseded,
+            "add" => Input::Add { ticket: number, name: name(rest), identity: identity(rest) },
+            "kick" => Input::Kick { name: name(rest), reason: "kick".into() },
+            "tick" => {
+                self.now_ms += rest.parse::<u64>().unwrap();
+                Input::Tick { now_ms: self.now_ms }
+            }
+            _ => self.said(number, first),
+        }
+    }
+
+    /// A step of one session, `A1+ann`, or of a back end, `bot!hi`.
+    fn said(&mut self, number: u64, step: &str) -> Input {
+        let at = step.find(['+', '-', '!', '>']).unwrap();
+        let (who, what) = step.split_at(at);
+        let (_, argument) = what.split_at(1);
+        let Some((link, session)) = session(who) else {
+            let (name, identity) = (name(who), identity(who));
+            let origin = Origin::Call { ticket: number, name, identity };
+            return Input::Publish(publish(number, origin, Target::All, argument));
+        };
+        let request_id = number;
+        self.connectors.expect(link, number);
+        match &what[..1] {
+            "+" => {
+                let connector = connector(who);
+                let newcomer = newcomer(&who[..1], session, argument);
+                self.connectors.expect_join(link, number, &newcomer);
+                Input::Join(Join { link, connector, request_id, newcomer })
+            }
+            "-" => {
+                self.connectors.expect_leave(link, number, session);
+                Input::Leave { link, request_id, session }
+            }
+            op => {
+                let origin = Origin::Session { link, session, request_id };
+                let (target, content) = match argument.split_once('!') {
+                    Some((to, content)) if op == ">" => (Target::One(name(to)), content),
+                    _ => (Target::All, argument),
+                };
+                Input::Publish(publish(number, origin, target, content))
+            }
+        }
+    }
+
+    /// Applies an input, and lets the connectors compare what they know with what the
+    /// room thinks that they know.
+    fn apply(&mut self, input: Input) -> Vec<Effect> {
+        assert!(!self.closed, "nothing follows the end of a room");
+        let mut effects = Vec::new();
+        self.room.apply(input, &mut effects);
+        for effect in &effects {
+            self.wants_append |= matches!(effect, Effect::Append);
+            self.closed |= matches!(effect, Effect::Closed);
+        }
+        self.connectors.observe(&effects);
+        self.connectors.compare(&self.room, self.closed);
+        effects
+    }
+
+    fn take(&mut self) -> Option<Append> {
+        let taken = self.room.take_append();
+        assert!(taken.is_none() || self.wants_append, "an append that nobody asked for");
+        self.wants_append = false;
+        taken
+    }
+
+    fn append(&mut self) -> String {
+        let Some(append) = self.take() else { return "nothing".into() };
+        assert_eq!(append.term, FENCE.term);
+        let said: Vec<&str> = append.entries.iter().map(|entry| &*entry.content).collect();
+        format!("after {}: {}", append.after.0, said.join(" "))
+    }
+
+    fn fetch(&self, link: LinkId, mark: &str) -> String {
+        match self.room.sent_since(link, position(mark)) {
+            Some(entries) => format!("sent{}", seqs(&entries)),
+            None => "not known".into(),
+        }
+    }
+}
+
+/// `A''` is the third link of connector A.
+fn link(text: &str) -> Option<LinkId> {
+    let letter = text.bytes().next().filter(u8::is_ascii_uppercase)?;
+    let primes = text[1..].bytes().take_while(|byte| *byte == b'\'').count() as u64;
+    Some(LinkId(u64::from(letter - b'A') * 10 + primes))
+}
+
+fn link_name(link: LinkId) -> String {
+    let letter = char::from(b'A' + u8::try_from(link.0 / 10).unwrap());
+    iter::once(letter).chain(iter::repeat_n('\'', (link.0 % 10) as usize)).collect()
+}
+
+fn connector(link: &str) -> ConnectorId {
+    link[..1].parse().unwrap()
+}
+
+fn session(who: &str) -> Option<(LinkId, SessionId)> {
+    let digits = who.trim_start_matches(|c: char| !c.is_ascii_digit());
+    Some((link(who)?, SessionId(digits.parse().unwrap())))
+}
+
+fn name(text: &str) -> UserName {
+    UserName::parse(text).unwrap()
+}
+
+fn identity(text: &str) -> Identity {
+    let mut bytes = [0; 16];
+    bytes[..text.len()].copy_from_slice(text.as_bytes());
+    Identity(bytes)
+}
+
+/// `ann`, who is whoever her session is, or `ann=key`, who can prove who she is.
+fn newcomer(connector: &str, session: SessionId, who: &str) -> Newcomer {
+    let (name, key) = who.split_once('=').unwrap_or((who, ""));
+    let has_secret = !key.is_empty();
+    let anonymous = format!("{connector}{}", session.0);
+    let identity = identity(if has_secret { key } else { &anonymous });
+    Newcomer { session, name: self::name(name), identity, has_secret }
+}
+
+fn publish(number: u64, origin: Origin, target: Target, argument: &str) -> Publish {
+    let own = format!("own {number}");
+    let (content, cmid) = argument.split_once('#').unwrap_or((argument, &own));
+    let to = match &target {
+        Target::All => model::TARGET_ALL,
+        Target::One(name) => name.as_str(),
+    };
+    let digest = model::message_digest(to, content);
+    let cmid = Bytes::copy_from_slice(cmid.as_bytes());
+    Publish { origin, target, content: content.into(), cmid, digest }
+}
+
+fn position(text: &str) -> Position {
+    let text = text.strip_prefix('@').unwrap();
+    let (seq, epoch) = match text.strip_suffix('?') {
+        Some(seq) => (seq, Epoch(EPOCH.0 + 1)),
+        None => (text, EPOCH),
+    };
+    Position { epoch, seq: Seq(seq.parse().unwrap()) }
+}
+
+/// `@3 1+ann:1 2+bob=key<5 +4,5`
+fn rejoin(number: u64, first: &str, link: LinkId, what: &str) -> Rejoin {
+    let mut words = what.split(' ');
+    let mark = position(words.next().unwrap());
+    let (read, members): (Vec<&str>, Vec<&str>) = words.partition(|word| word.starts_with('+'));
+    let member = |word: &str| {
+        let (session, who) = word.split_once('+').unwrap();
+        let (who, grant) = match who.split_once([':', '<']) {
+            Some((who, grant)) => (who, Some(grant)),
+            None => (who, None),
+        };
+        let fence = if word.contains('<') { Fence { term: Term(0), ..FENCE } } else { FENCE };
+        let grant = grant.map(|number| Grant { fence, number: number.parse().unwrap() });
+        (newcomer(&first[..1], SessionId(session.parse().unwrap()), who), grant)
+    };
+    let replay = read.first().map(|read| match read.strip_prefix('+').unwrap() {
+        "lost" => Replay { entries: Vec::new(), up_to: mark.seq, complete: false },
+        seqs => {
+            let entries: Vec<Entry> = seqs.split(',').map(old_entry).collect();
+            Replay { up_to: entries.last().unwrap().seq, entries, complete: true }
+        }
+    });
+    let members = members.into_iter().map(member).collect();
+    Rejoin { link, connector: connector(first), request_id: number, mark, members, replay }
+}
+
+/// An entry that only the store remembers.
+fn old_entry(seq: &str) -> Entry {
+    Entry {
+        seq: Seq(seq.parse().unwrap()),
+        kind: Kind::Message,
+        author: name("old"),
+        author_identity: identity("old"),
+        content: "old".into(),
+        cmid: Bytes::new(),
+        at_ms: 1,
+    }
+}
+
+/// `0@2`: the first of the append is entry 2; `0@2!`: which says something else.
+fn duplicate(text: &str) -> Duplicate {
+    let (index, seq) = text.split_once('@').unwrap();
+    let digest = model::message_digest(if seq.ends_with('!') { "x" } else { "*" }, "hi");
+    let seq = Seq(seq.trim_end_matches('!').parse().unwrap());
+    Duplicate { index: index.parse().unwrap(), seq, at_ms: 5, digest }
+}
+
+fn render(effect: &Effect) -> Option<String> {
+    Some(match effect {
+        Effect::Send { link, event, .. } => format!("{} {}", link_name(*link), told(event)),
+        Effect::Answer { ticket, outcome: Ok(at) } => format!("call #{ticket} stored {}", at.seq.0),
+        Effect::Answer { ticket, outcome: Err(refusal) } => format!("call #{ticket} {refusal:?}"),
+        Effect::Closed => "closed".into(),
+        // What these are for is what the connectors compare after each step.
+        Effect::Attach { .. } | Effect::Detach { .. } | Effect::Append => return None,
+    })
+}
+
+fn told(event: &Event) -> String {
+    match event {
+        Event::Reply { request_id, outcome } => format!("#{request_id} {}", answer(outcome)),
+        Event::Entry { entry, prev } => {
+            let to = match &entry.kind {
+                Kind::Message => String::new(),
+                Kind::Whisper { target, .. } => format!(">{target}"),
+            };
+            format!("{}<{} {}{to}: {}", entry.seq.0, prev.0, entry.author, entry.content)
+        }
+        Event::Presence { name, joined, session } => {
+            let own = session.map(|session| format!("({})", session.0)).unwrap_or_default();
+            format!("{}{name}{own}", if *joined { "+" } else { "-" })
+        }
+        Event::CloseSession { session, reason } => format!("close {}: {reason}", session.0),
+        Event::Moved => "moved".into(),
+    }
+}
+
+fn answer(outcome: &Result<Outcome, Refusal>) -> String {
+    let names =
+        |roster: &[UserName]| roster.iter().map(UserName::as_str).collect::<Vec<_>>().join(" ");
+    match outcome {
+        Ok(Outcome::Joined { grant, position, roster, announced }) => {
+            let new = if *announced { " new" } else { "" };
+            format!("in:{} @{} [{}]{new}", grant.number, position.seq.0, names(roster))
+        }
+        Ok(Outcome::Gone) => "gone".into(),
+        Ok(Outcome::Published { position, .. }) => format!("stored {}", position.seq.0),
+        Ok(Outcome::Rejoined { verdict, position, entries, roster, readmitted, refused }) => {
+            let mut text = format!("{verdict:?} @{} [{}]", position.seq.0, names(roster));
+            for (session, grant) in readmitted {
+                let sign = if grant.fence == FENCE { ':' } else { '<' };
+                text += &format!(" {}{sign}{}", session.0, grant.number);
+            }
+            for session in refused {
+                text += &format!(" not {}", session.0);
+            }
+            if !entries.is_empty() {
+                text += &format!(" missed{}", seqs(entries));
+            }
+            text
+        }
+        Err(refusal) => format!("{refusal:?}"),
+    }
+}
+
+fn seqs(entries: &[Entry]) -> String {
+    entries.iter().map(|entry| format!(" {}", entry.seq.0)).collect()
+}

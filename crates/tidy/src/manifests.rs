@@ -2,7 +2,7 @@
 
 use crate::Crate;
 
-const INHERITED: &[&str] = &["version", "edition", "rust-version", "license", "publish"];
+const INHERITED: &[&str] = &["version", "edition", "rust-version", "publish"];
 
 /// Complains about each crate that does not inherit from the workspace, each
 /// dependency that is not named at the root, and each that is named there in vain.
@@ -66,7 +66,7 @@ mod tests {
 
     const ROOT: &str = "[workspace.dependencies]\nmodel = { path = \"m\" }\nbytes = \"1\"\n";
     const GOOD: &str = "[package]\nname = \"wire\"\nversion.workspace = true\n\
-        edition.workspace = true\nrust-version.workspace = true\nlicense.workspace = true\n\
+        edition.workspace = true\nrust-version.workspace = true\n\
         publish.workspace = true\n[lints]\nworkspace = true\n[dependencies]\n\
         bytes.workspace = true\nrand = { workspace = true, optional = true }\n";
 

@@ -15,6 +15,9 @@ pub enum CloseReason {
     MalformedMessage,
     /// A protobuf body that does not follow its schema.
     MalformedBody,
+    /// A body that is not signed with the key of the handshake, where the
+    /// profile asks for it.
+    BadSignature,
     /// The client sent a KICK, which only servers may.
     ClientKick,
     /// A route that ends in `constructor`; the client was kicked.
@@ -23,13 +26,14 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// All reasons, to register a metric for each.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::HandshakeFailed,
         Self::UnknownPackageType,
         Self::PackageTooLong,
         Self::MalformedFrame,
         Self::MalformedMessage,
         Self::MalformedBody,
+        Self::BadSignature,
         Self::ClientKick,
         Self::Attack,
     ];
@@ -43,6 +47,7 @@ impl CloseReason {
             Self::MalformedFrame => "malformed_frame",
             Self::MalformedMessage => "malformed_message",
             Self::MalformedBody => "malformed_body",
+            Self::BadSignature => "bad_signature",
             Self::ClientKick => "client_kick",
             Self::Attack => "attack",
         }

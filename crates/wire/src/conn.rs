@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use crate::handshake::Greeting;
 use crate::route::Route;
+use crate::signing::PublicKey;
 use crate::{
     CloseReason, DecodeError, Dialect, HEARTBEAT_PACKAGE, Kind, Message, Package, Profile, RawId,
     RawRoute, encode_kick, encode_response,
@@ -16,15 +17,18 @@ use crate::{
 /// are silently ignored. Keeps no buffers and no time: the shell reads packages,
 /// carries the outputs out in order, and closes when heartbeats stay away.
 ///
-/// Two deliberate differences: an ACK counts from the moment the handshake
-/// response is *put out*, and malformed messages close the connection, where
-/// the original leaves it open and deaf.
+/// Three deliberate differences: an ACK counts from the moment the handshake
+/// response is *put out*; malformed messages close the connection, where the
+/// original leaves it open and deaf; and so do messages without the signature
+/// that [the profile asks for](Profile::with_signing), which it drops.
 #[derive(Debug)]
 pub struct Conn {
     profile: Arc<Profile>,
     known: &'static [&'static str],
     /// Boxed, because most clients send none and a million connections live.
     user: Option<Box<Value>>,
+    /// What bodies are signed with, if the profile asks for that.
+    key: Option<Box<PublicKey>>,
     state: State,
     dialect: Dialect,
 }
@@ -65,7 +69,8 @@ impl Conn {
     ///
     /// `known` are the three-part routes that have a handler on this server.
     pub fn new(profile: Arc<Profile>, known: &'static [&'static str]) -> Self {
-        Self { profile, known, user: None, state: State::Inited, dialect: Dialect::default() }
+        let (user, key, state, dialect) = (None, None, State::Inited, Dialect::default());
+        Self { profile, known, user, key, state, dialect }
     }
 
     /// Takes the next package of the client and appends what follows from it.
@@ -132,14 +137,25 @@ impl Conn {
     }
 
     fn greet(&mut self, body: &[u8], out: &mut Vec<Output>) {
-        let Some(greeting) = Greeting::parse(body) else {
+        let Some((greeting, key)) = self.read_greeting(body) else {
             out.push(Output::Send(Bytes::from_static(HANDSHAKE_FAILED)));
             return self.close(CloseReason::HandshakeFailed, out);
         };
+        self.key = key.map(Box::new);
         out.push(Output::Send(self.profile.handshake_response(&greeting)));
         self.dialect = greeting.dialect;
         self.user = greeting.user.map(Box::new);
         self.state = State::WaitAck;
+    }
+
+    /// Reads a handshake request, and in it the key that the profile asks for.
+    fn read_greeting(&self, body: &[u8]) -> Option<(Greeting, Option<PublicKey>)> {
+        let mut greeting = Greeting::parse(body)?;
+        if !self.profile.is_signed() {
+            return Some((greeting, None));
+        }
+        let key = PublicKey::parse(&greeting.rsa.take()?).ok()?;
+        Some((greeting, key))
     }
 
     /// Sends a heartbeat at once, as pomelo 2.x does.
@@ -158,6 +174,10 @@ impl Conn {
             // Nothing was asked of the client, and unknown types mean nothing.
             Message::Response { .. } | Message::Unknown { .. } => return,
         };
+        let signed = match self.open(&route, &body) {
+            Ok(signed) => signed,
+            Err(reason) => return self.close(reason, out),
+        };
         match self.judge(&route) {
             Verdict::Ignore => {}
             Verdict::Fail => out.extend(id.map(|id| Output::Send(internal_error(&id)))),
@@ -167,14 +187,27 @@ impl Conn {
                 out.push(Output::Send(kick.freeze()));
                 self.close(CloseReason::Attack, out);
             }
-            Verdict::Call(name) => match self.profile.decode_body(self.dialect, name, &body) {
-                Ok(body) => {
-                    let route = Route::from_name(name);
-                    out.push(Output::Call(Call { id, route, body }));
-                }
-                Err(_) => self.close(CloseReason::MalformedBody, out),
-            },
+            Verdict::Call(name) => {
+                let decode = || self.profile.decode_body(self.dialect, name, &body);
+                let Ok(body) = signed.map_or_else(decode, Ok) else {
+                    return self.close(CloseReason::MalformedBody, out);
+                };
+                out.push(Output::Call(Call { id, route: Route::from_name(name), body }));
+            }
         }
+    }
+
+    /// Returns the body without its signature, if bodies are signed here. Like
+    /// pomelo 2.2.7 before anything is done about the route, so that unsigned
+    /// messages get no answers, but after a code that means nothing.
+    fn open(&self, route: &RawRoute, body: &[u8]) -> Result<Option<Value>, CloseReason> {
+        let Some(route) = self.profile.resolve(route).filter(|_| self.profile.is_signed()) else {
+            return Ok(None);
+        };
+        // By its schema the signature is an unknown field, which is left out.
+        let is_json = !self.profile.is_protobuf(self.dialect, route);
+        let opened = self.key.as_ref().filter(|_| is_json).and_then(|key| key.open(body));
+        opened.map(Some).ok_or(CloseReason::BadSignature)
     }
 
     /// Decides by the route alone, in the order of pomelo 2.2.7.

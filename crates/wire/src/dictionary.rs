@@ -66,7 +66,7 @@ impl Dictionary {
 
     /// Number, as a decimal string, to route, as the handshake carries it.
     pub fn inverse_json(&self) -> Map<String, Value> {
-        let routes = (1_u16..).zip(&self.routes);
+        let routes = (1..=u16::MAX).zip(&self.routes);
         routes.map(|(code, route)| (code.to_string(), Value::from(&**route))).collect()
     }
 }
@@ -79,7 +79,7 @@ pub(crate) fn js_key_order(map: Map<String, Value>) -> Map<String, Value> {
     entries.into_iter().collect()
 }
 
-fn array_index(key: &str) -> Option<u32> {
+pub(crate) fn array_index(key: &str) -> Option<u32> {
     let index: u32 = key.parse().ok()?;
     (index < u32::MAX && index.to_string() == key).then_some(index)
 }

@@ -4,12 +4,15 @@
 use std::sync::{Arc, LazyLock};
 
 use bytes::{Bytes, BytesMut};
-use serde_json::json;
+use serde_json::{Value, json};
 
+use crate::files::{NamedText, ProfileFiles};
+use crate::signing::Signed;
+use crate::stringify::stringify;
 use crate::{
-    Conn, DecodeError, Decoder, Kind, Message, Output, Package, Profile, PushRoute, RawRoute,
-    Schema, decode_frame, encode_notify, encode_package, encode_push, encode_request,
-    encode_response, route,
+    CloseReason, Conn, DecodeError, Decoder, Kind, Message, Output, Package, Profile, ProfileName,
+    PushRoute, RawRoute, Schema, Side, decode_frame, encode_notify, encode_package, encode_push,
+    encode_request, encode_response, parse_json, route,
 };
 
 const BODY_LEN_MAX: usize = 1 << 16;
@@ -129,6 +132,97 @@ pub fn tcp(data: &[u8]) {
     let Some((cuts, stream)) = data.split_first_chunk::<4>() else { return };
     let cuts = cuts.map(|cut| usize::from(cut) + 1);
     assert_eq!(read(stream, &cuts), read(stream, &[stream.len().max(1)]));
+}
+
+/// Taking the signature out of a body changes nothing else, and bodies that are
+/// not signed with the key of the handshake never get through.
+pub fn signed(data: &[u8]) {
+    static PROFILE: LazyLock<Arc<Profile>> = LazyLock::new(|| {
+        Arc::new(Profile::named(ProfileName::Starter, Side::Connector, 0).with_signing())
+    });
+    if let Some(signed) = Signed::parse(data) {
+        let text = signed.text.as_bytes();
+        assert_eq!(parse_json(text).expect("the rest is json"), signed.value);
+        if let Some(anew) = stringify(&signed.text) {
+            assert_eq!(stringify(&anew).as_deref(), Some(&anew[..]));
+            assert!(parse_json(anew.as_bytes()).is_ok());
+        }
+    }
+    let mut conn = Conn::new(PROFILE.clone(), &[route::SEND]);
+    let mut request = BytesMut::new();
+    let name = PushRoute::Name(route::SEND);
+    encode_notify(name, data, &mut request).expect("fuzzers send less than 16 MiB");
+    let packages = [
+        (Kind::Handshake, Bytes::from_static(SIGNED_HELLO)),
+        (Kind::HandshakeAck, Bytes::new()),
+        (Kind::Data, request.split_off(4).freeze()),
+    ];
+    let mut outputs = Vec::new();
+    for (kind, body) in packages {
+        conn.handle(Package { kind, body }, &mut outputs);
+    }
+    match &outputs[1..] {
+        [Output::Close(CloseReason::BadSignature)] => {}
+        [Output::Call(call)] => assert!(call.body.get("__crypto__").is_none()),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The key of vector RSA-01.
+const SIGNED_HELLO: &[u8] = br#"{"sys":{"rsa":{"rsa_n":"bd1ce26a37488d9240eb949e97ea3af5a273965d84db5a34fd16c94756636413af8d810e88480bd566dd0afece4a901d1534077d751d174486d0f6e22763b4a8c657c109ace866b04c29f3184fcee3144c5a45b4d598b203225dcc45300c707c2969a6d1a2683dce66597f325bf4809d4c5540370aa07576958f0c9f8ceb28e7","rsa_e":65537}}}"#;
+
+/// Files of a user are read or refused at a line that they have; of what is
+/// read nothing is dropped, and our own pushes can be written by it.
+///
+/// The first byte says which profile and which files, which follow with zero
+/// bytes between them.
+pub fn files(data: &[u8]) {
+    let Some((first, rest)) = data.split_first() else { return };
+    let rest = String::from_utf8_lossy(rest);
+    let mut texts = rest.split('\0');
+    let mut file = |bit: u8, name| {
+        let text = (first & bit != 0).then(|| texts.next()).flatten()?;
+        Some(NamedText { name, text })
+    };
+    let files = ProfileFiles {
+        dictionary: file(1, "dictionary.json"),
+        client_protos: file(2, "clientProtos.json"),
+        server_protos: file(4, "serverProtos.json"),
+    };
+    let base = ProfileName::ALL[usize::from(first >> 3) % 3];
+    let side = if first & 0x80 == 0 { Side::Gate } else { Side::Connector };
+    let given = [files.dictionary, files.client_protos, files.server_protos];
+    match Profile::from_files(base, side, 3, &files) {
+        Ok(profile) => {
+            let mut out = BytesMut::new();
+            profile.encode_chat("a😀", "b", "*", &mut out).expect("short");
+            profile.encode_presence(true, "b", &mut out).expect("short");
+            for file in given[1..].iter().flatten() {
+                let value: Value = serde_json::from_str(file.text).expect("it was read");
+                let parsed = Schema::parse(&value);
+                let kept: usize = parsed.messages.iter().map(|m| m.fields.len()).sum();
+                assert_eq!(kept, declared_fields(&value));
+            }
+        }
+        Err(error) => {
+            let file = given.into_iter().flatten().find(|file| file.name == error.file);
+            let lines = file.expect("one of ours").text.split('\n').count();
+            assert!((1..=lines).contains(&error.line), "{error}");
+            assert!(!error.to_string().is_empty());
+        }
+    }
+}
+
+/// Counts what is written like a field, at any level but the first.
+fn declared_fields(file: &Value) -> usize {
+    let members = |value: &Value| value.as_object().into_iter().flatten().count();
+    let objects = file.as_object().into_iter().flatten().filter(|(_, value)| value.is_object());
+    objects.map(|(_, v)| members(v) + declared_fields(v) - nested(v)).sum()
+}
+
+/// Counts the message types that are declared in `message`.
+fn nested(message: &Value) -> usize {
+    message.as_object().into_iter().flatten().filter(|(_, value)| value.is_object()).count()
 }
 
 /// Reads `stream` in segments of the given lengths, over and over.

@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use serde_json::{Map, Value, json};
 
 use crate::hash::version;
-use crate::{Dictionary, Kind, Protos, TextForm, encode_package, parse_json, to_json};
+use crate::{Dictionary, Kind, Protos, TextForm, TooLong, encode_package, parse_json, to_json};
 
 /// What a Pitaya client is told when the server has no heartbeat, in seconds:
 /// its Go client panics on 0 or nothing. Nobody answers these heartbeats;
@@ -43,6 +43,8 @@ impl Dialect {
 pub(crate) struct Greeting {
     pub(crate) dialect: Dialect,
     pub(crate) user: Option<Value>,
+    /// `sys.rsa`, if it is there.
+    pub(crate) rsa: Option<Value>,
     dict_version: Option<String>,
     /// A string, or 0 for none.
     proto_version: Value,
@@ -53,7 +55,8 @@ impl Greeting {
     /// `sys`, which is all that pomelo 2.2.7 asks for.
     pub(crate) fn parse(body: &[u8]) -> Option<Self> {
         let Value::Object(mut request) = parse_json(body).ok()? else { return None };
-        let sys = request.get_mut("sys").map(Value::take).filter(is_truthy)?;
+        let mut sys = request.get_mut("sys").map(Value::take).filter(is_truthy)?;
+        let rsa = sys.get_mut("rsa").map(Value::take).filter(is_truthy);
         let has = |name| sys.get(name).is_some_and(is_truthy);
         let text = |name| sys.get(name).and_then(Value::as_str);
         let dialect = match (text("type"), text("version")) {
@@ -63,6 +66,7 @@ impl Greeting {
         };
         Some(Self {
             dialect,
+            rsa,
             user: request.remove("user").filter(|user| !user.is_null()),
             dict_version: text("dictVersion").map(str::to_owned),
             proto_version: sys.get("protoVersion").cloned().unwrap_or_default(),
@@ -84,7 +88,7 @@ impl Responses {
         heartbeat_secs: Option<NonZeroU16>,
         dictionary: Option<&Dictionary>,
         protos: Option<&Protos>,
-    ) -> Self {
+    ) -> Result<Self, TooLong> {
         let response = |dict_is_cached, has_protos| {
             let mut sys = Map::new();
             if let Some(secs) = heartbeat_secs {
@@ -96,8 +100,11 @@ impl Responses {
             put_protos(protos, has_protos, &mut sys);
             success(&sys)
         };
-        let classic = [false, true].map(|dict| [false, true].map(|protos| response(dict, protos)));
-        Self { classic, pitaya: pitaya(heartbeat_secs, dictionary) }
+        let classic = [
+            [response(false, false)?, response(false, true)?],
+            [response(true, false)?, response(true, true)?],
+        ];
+        Ok(Self { classic, pitaya: pitaya(heartbeat_secs, dictionary)? })
     }
 
     /// Picks the response for `greeting` from a server with these versions.
@@ -113,7 +120,8 @@ impl Responses {
         let dict_is_cached =
             dict_version.is_some_and(|v| greeting.dict_version.as_deref() == Some(v));
         let has_protos = match proto_version {
-            Some(version) => greeting.proto_version == *version,
+            // An empty one is that of a client without protos, too.
+            Some(version) => !version.is_empty() && greeting.proto_version == *version,
             None => is_truthy(&greeting.proto_version),
         };
         self.classic[usize::from(dict_is_cached)][usize::from(has_protos)].clone()
@@ -153,7 +161,10 @@ fn put_protos(protos: Option<&Protos>, client_has: bool, sys: &mut Map<String, V
 
 /// What a Pitaya client reads without aborting: an integer heartbeat of at
 /// least 1, a dictionary without `useDict`, and the name of the serializer.
-fn pitaya(heartbeat_secs: Option<NonZeroU16>, dictionary: Option<&Dictionary>) -> Bytes {
+fn pitaya(
+    heartbeat_secs: Option<NonZeroU16>,
+    dictionary: Option<&Dictionary>,
+) -> Result<Bytes, TooLong> {
     let mut sys = Map::new();
     let secs = heartbeat_secs.map_or(PITAYA_HEARTBEAT_SECS, NonZeroU16::get);
     sys.insert("heartbeat".into(), secs.into());
@@ -164,11 +175,11 @@ fn pitaya(heartbeat_secs: Option<NonZeroU16>, dictionary: Option<&Dictionary>) -
     success(&sys)
 }
 
-fn success(sys: &Map<String, Value>) -> Bytes {
+fn success(sys: &Map<String, Value>) -> Result<Bytes, TooLong> {
     let body = to_json(&json!({ "code": 200, "sys": sys }));
     let mut out = BytesMut::new();
-    encode_package(Kind::Handshake, &body, &mut out).expect("65 535 routes and schemas fit 16 MiB");
-    out.freeze()
+    encode_package(Kind::Handshake, &body, &mut out)?;
+    Ok(out.freeze())
 }
 
 /// Whether JavaScript takes `value` for true.

@@ -21,6 +21,7 @@ mod decode;
 mod dictionary;
 mod encode;
 mod error;
+mod files;
 #[doc(hidden)]
 pub mod fuzzing;
 mod handshake;
@@ -29,11 +30,15 @@ mod id;
 mod json;
 mod kick;
 mod message;
+mod named;
 mod package;
 mod profile;
 pub mod route;
 mod schema;
+mod signing;
+mod stringify;
 mod text;
+mod tree;
 
 pub use crate::close::CloseReason;
 pub use crate::conn::{Call, Conn, Output};
@@ -41,6 +46,7 @@ pub use crate::decode::BodyError;
 pub use crate::dictionary::Dictionary;
 pub use crate::encode::EncodeError;
 pub use crate::error::{DecodeError, TooLong};
+pub use crate::files::{FileError, FileProblem, NamedText, ProfileFiles};
 pub use crate::handshake::Dialect;
 pub use crate::id::RawId;
 pub use crate::json::{JsonError, parse_json, to_json, write_json_string};
@@ -49,6 +55,7 @@ pub use crate::message::{
     Message, PushRoute, ROUTE_LEN_MAX, RawRoute, encode_notify, encode_push, encode_request,
     encode_response,
 };
+pub use crate::named::{ProfileName, Side, UnknownProfile};
 pub use crate::package::{
     BODY_LEN_MAX, Decoder, Frames, HEADER_LEN, HEARTBEAT_PACKAGE, Kind, Package, decode_frame,
     encode_package,

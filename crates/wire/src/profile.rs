@@ -26,6 +26,7 @@ pub struct Profile {
     protos: Option<Protos>,
     chat: ChatForm,
     responses: Responses,
+    is_signed: bool,
 }
 
 /// How the body of an onChat push is written for those who know the schemas.
@@ -55,6 +56,9 @@ pub enum ProfileError {
     /// are always JSON here: libpomelo2 could not read any other.
     #[error("server schema for the answers of {0:?}")]
     Response(String),
+    /// The dictionary and the schemas do not fit a handshake response.
+    #[error("handshake response does not fit a package")]
+    Handshake(#[from] TooLong),
 }
 
 /// Why a push was not encoded; nothing was written.
@@ -84,29 +88,36 @@ impl Profile {
         dictionary: Option<Dictionary>,
         protos: Option<Protos>,
     ) -> Result<Self, ProfileError> {
-        let responses = Responses::new(heartbeat_secs, dictionary.as_ref(), protos.as_ref());
+        let responses = Responses::new(heartbeat_secs, dictionary.as_ref(), protos.as_ref())?;
         let server = protos.as_ref().map(Protos::server);
         let chat = server.map_or(ChatForm::Json, chat_form);
         if let Some(server) = server {
             check_server_schema(server)?;
         }
-        Ok(Self { heartbeat_secs, dictionary, protos, chat, responses })
+        Ok(Self { heartbeat_secs, dictionary, protos, chat, responses, is_signed: false })
     }
 
-    /// The connector of the chatofpomelo-websocket sample, branch `master`:
-    /// codes for the three handler routes, protobuf for onChat.
+    /// Asks clients to sign what they send, as the original's `useCrypto`.
     ///
-    /// `heartbeat_secs` is 3 in the sample; 0 means no heartbeat.
-    pub fn master_connector(heartbeat_secs: u16) -> Self {
-        let handlers = [route::QUERY_ENTRY, route::ENTER, route::SEND];
-        let dictionary = Dictionary::new(&handlers, &[]);
-        Self::new(NonZeroU16::new(heartbeat_secs), Some(dictionary), Some(master_protos()))
-            .expect("the sample's schema takes text")
+    /// Clients name an RSA key in `sys.rsa` of the handshake, or are refused;
+    /// `{}` is let in, as in the original, but can do nothing. Every request
+    /// and notify then needs a property `__crypto__` with the RSASSA-PKCS1-v1_5
+    /// signature, SHA-256, of the JSON text of the other properties, in hex.
+    /// The connection is closed at the first message without one. The original
+    /// drops such messages in silence and, unlike this, those with Chinese text
+    /// as its own client signs it.
+    ///
+    /// Keys have 1024 to 4096 bits and an odd exponent up to 65 537. A route
+    /// with a client schema can never be called: protobuf bodies have no place
+    /// for the signature.
+    #[must_use]
+    pub fn with_signing(self) -> Self {
+        Self { is_signed: true, ..self }
     }
 
-    /// The gate of the same sample: no heartbeat, no codes, the same protos.
-    pub fn master_gate() -> Self {
-        Self::new(None, None, Some(master_protos())).expect("the sample's schema takes text")
+    /// Whether clients [must sign](Profile::with_signing) what they send.
+    pub fn is_signed(&self) -> bool {
+        self.is_signed
     }
 
     /// Seconds between the heartbeats of a client. The server closes after
@@ -283,8 +294,7 @@ impl Profile {
         route: &str,
         body: &[u8],
     ) -> Result<Value, BodyError> {
-        let client = self.protos.as_ref().map(Protos::client);
-        match client.filter(|schema| dialect != Dialect::Pitaya && schema.contains(route)) {
+        match self.client_schema(dialect, route) {
             Some(schema) => schema.decode(route, body),
             None => Ok(parse_json(body).unwrap_or_else(|_| json!({}))),
         }
@@ -305,6 +315,16 @@ impl Profile {
         })
     }
 
+    /// Whether clients of `dialect` write the body of `route` as protobuf.
+    pub(crate) fn is_protobuf(&self, dialect: Dialect, route: &str) -> bool {
+        self.client_schema(dialect, route).is_some()
+    }
+
+    fn client_schema(&self, dialect: Dialect, route: &str) -> Option<&Schema> {
+        let schema = self.protos.as_ref()?.client();
+        Some(schema).filter(|schema| dialect != Dialect::Pitaya && schema.contains(route))
+    }
+
     fn server_schema(&self, dialect: Dialect, route: &str) -> Option<(&Schema, TextForm)> {
         let schema = self.protos.as_ref()?.server();
         dialect.text_form().filter(|_| schema.contains(route)).map(|form| (schema, form))
@@ -314,18 +334,6 @@ impl Profile {
         let code = self.dictionary.as_ref().and_then(|dictionary| dictionary.code(name));
         code.map_or(PushRoute::Name(name), PushRoute::Code)
     }
-}
-
-/// The schemas of the sample's branch `master`: onChat and nothing else.
-fn master_protos() -> Protos {
-    let server = json!({
-        route::ON_CHAT: {
-            "required string msg": 1,
-            "required string from": 2,
-            "required string target": 3,
-        },
-    });
-    Protos::new(Schema::parse(&server), Schema::default())
 }
 
 /// Proves on a sample that no text can make one of our pushes fail.

@@ -7,7 +7,7 @@ use crate::hash::version;
 
 /// Levels of `message` declarations inside each other that are read; deeper
 /// ones are dropped.
-const NESTING_MAX: usize = 32;
+pub(crate) const NESTING_MAX: usize = 32;
 
 /// The protobuf schemas of one direction, as pomelo-protobuf 0.4.0 reads them
 /// from `serverProtos.json` or `clientProtos.json`.
@@ -214,6 +214,12 @@ impl Protos {
         let [client_json, server_json] =
             [&client, &server].map(|schema| Value::Object(schema.json.clone()).to_string());
         Self { server, client, version: version(&(client_json + &server_json)) }
+    }
+
+    /// What a server sends that has protobuf on and no schema files: no
+    /// version either.
+    pub(crate) fn without_files() -> Self {
+        Self { server: Schema::default(), client: Schema::default(), version: String::new() }
     }
 
     /// Schemas of pushes.

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use chassis::{Policy, Tasks, World};
-use model::{Identity, RoomId, UserName};
+use model::{Identity, Position, RoomId, UserName};
 use room::{Input, Origin, Publish, Refusal};
 use rpc::{
     chat::v1::{
@@ -13,23 +13,21 @@ use rpc::{
     convert, refusal,
 };
 use store::Range;
-use tokio::time::Instant;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status, Streaming};
 use tracing::Instrument;
 
 use crate::{
-    link::{self, Link},
+    link::{self, CMID_LEN_MAX, Link},
     outbox::Responses,
     peers::Peers,
     read,
-    rooms::{Command, Rooms},
+    rooms::{Command, Rooms, Stored},
 };
 
-/// How long a back end's message may wait to be stored.
-const PUBLISH_TIMEOUT: Duration = Duration::from_secs(10);
-/// Longest client message id, in bytes.
-const CMID_LEN_MAX: usize = 64;
+/// How long what a back end asks for may wait for its room and to be stored.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// This shard, as callers see it. Clones share it.
 #[derive(Clone, Debug)]
@@ -41,8 +39,6 @@ pub(crate) struct Shard {
     pub(crate) shutdown: CancellationToken,
     pub(crate) incarnation: u64,
     pub(crate) outbox_max: usize,
-    /// The rooms' clock starts here.
-    pub(crate) origin: Instant,
 }
 
 #[tonic::async_trait]
@@ -66,13 +62,10 @@ impl ChatService for Shard {
         let link = Link {
             rooms: self.rooms.clone(),
             outbox: Arc::clone(&outbox),
-            tasks: self.tasks.clone(),
-            clock: self.world.clock,
-            origin: self.origin,
             shutdown: self.shutdown.clone(),
         };
         if let Err(error) = link.handle_all(commands) {
-            self.rooms.close_link(&outbox, crate::upkeep::now_ms(self.world.clock, self.origin));
+            self.rooms.close_link(&outbox);
             return Err(error.into());
         }
         self.tasks.spawn("link", Policy::Session, link.run(requests).instrument(span));
@@ -89,8 +82,7 @@ impl ChatService for Shard {
                 async |channel, request| ChatServiceClient::new(channel).publish(request).await;
             return self.peers.forward(&owner, request.into_inner(), call).await.map(Response::new);
         }
-        let redirected = request.metadata().contains_key(rpc::FORWARDED);
-        let position = self.publish_here(&room, request.into_inner(), redirected).await?;
+        let position = self.publish_here(&room, request.into_inner()).await?;
         Ok(Response::new(pb::PublishResponse { epoch: position.epoch.0, seq: position.seq.0 }))
     }
 
@@ -176,8 +168,7 @@ impl Shard {
         &self,
         room: &RoomId,
         request: pb::PublishRequest,
-        redirected: bool,
-    ) -> Result<model::Position, Status> {
+    ) -> Result<Position, Status> {
         let name = user("author", &request.author)?;
         let target_name =
             if request.target.is_empty() { model::TARGET_ALL } else { &request.target };
@@ -200,15 +191,26 @@ impl Shard {
             true => Bytes::copy_from_slice(&self.world.rng.bytes16()),
             false => Bytes::from(request.cmid),
         };
-        let (ticket, stored) = self.rooms.ticket();
+        let (ticket, answer) = self.rooms.ticket();
         let origin = Origin::Call { ticket, identity: caller(&name), name };
         let publish = Publish { origin, target, content: request.content.into(), cmid, digest };
-        let command =
-            Command { input: Input::Publish(publish), seen: model::Fence::default(), redirected };
+        self.submit(room, Input::Publish(publish), ticket, answer).await
+    }
+
+    /// Has something done by the room and waits for what comes of it.
+    pub(crate) async fn submit(
+        &self,
+        room: &RoomId,
+        input: Input,
+        ticket: u64,
+        answer: oneshot::Receiver<Stored>,
+    ) -> Result<Position, Status> {
+        // Never for a room of another shard, also if the call was passed on by one
+        // that sees this differently.
+        let command = Command { input, seen: model::Fence::default(), redirected: false };
         self.rooms.submit(room, command);
-        match tokio::time::timeout(PUBLISH_TIMEOUT, stored).await {
-            Ok(Ok(Ok((position, _)))) => Ok(position),
-            Ok(Ok(Err(refusal))) => Err(refused(refusal)),
+        match tokio::time::timeout(CALL_TIMEOUT, answer).await {
+            Ok(Ok(answer)) => answer.map_err(refused),
             Ok(Err(_)) | Err(_) => {
                 self.rooms.drop_ticket(ticket);
                 Err(refused(Refusal::Unavailable))

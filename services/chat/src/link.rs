@@ -1,31 +1,36 @@
 //! One connector's stream: commands in, events out.
 
-use std::{sync::Arc, time::Duration};
+mod compare;
+mod parse;
 
-use bytes::Bytes;
-use chassis::{Clock, Policy, Tasks};
-use model::{ConnectorId, LinkId, RoomId, SessionId};
-use room::{Input, Join, Newcomer, Origin, Publish, Rejoin, Target};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use model::{ConnectorId, Position, SessionId};
+use room::{Input, Origin, Publish};
 use rpc::{
     Malformed,
     chat::v1::{self as pb, LinkRequest, command, event, reply},
     convert, refusal,
 };
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, Streaming};
 
+pub(crate) use self::parse::target;
 use crate::{
     outbox::Outbox,
-    read,
-    rooms::{Command, Rooms},
-    upkeep,
+    rooms::{Rooms, Slot},
+    translate,
 };
 
 /// How often each side says that it is there.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// Silence after which a link is lost.
 const SILENCE_MAX: Duration = Duration::from_secs(3);
+/// Longest client message id, in bytes.
+pub(crate) const CMID_LEN_MAX: usize = 64;
 /// How long a new stream may take to say who it is.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -79,9 +84,6 @@ impl From<LinkError> for Status {
 pub(crate) struct Link {
     pub(crate) rooms: Rooms,
     pub(crate) outbox: Arc<Outbox>,
-    pub(crate) tasks: Tasks,
-    pub(crate) clock: Clock,
-    pub(crate) origin: Instant,
     pub(crate) shutdown: CancellationToken,
 }
 
@@ -102,44 +104,56 @@ impl Link {
             }
         };
         self.outbox.end(reason, status);
-        self.rooms.close_link(&self.outbox, upkeep::now_ms(self.clock, self.origin));
+        self.rooms.close_link(&self.outbox);
         tracing::info!("link closed");
     }
 
     async fn serve(&self, mut requests: Streaming<LinkRequest>) -> Result<(), LinkError> {
         let mut heartbeat = tokio::time::interval(HEARTBEAT);
         heartbeat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut heard = self.clock.now();
+        let clock = self.rooms.0.clock;
+        let mut heard = clock.now();
         let mut go_away_sent = false;
         loop {
             tokio::select! {
-                request = requests.message() => match request? {
-                    Some(request) => {
-                        heard = self.clock.now();
-                        for command in request.commands {
-                            self.handle(command)?;
-                        }
-                    }
-                    None => return Ok(()),
-                },
-                _ = heartbeat.tick() => {
-                    if self.clock.now() - heard > SILENCE_MAX {
-                        return Err(LinkError::Silent);
-                    }
-                    let unreachable = self.rooms.0.store_unreachable.load(std::sync::atomic::Ordering::Relaxed);
-                    self.outbox.heartbeat(unreachable);
-                }
+                // What a link brings after its end is not heard: its connector has
+                // opened another one.
+                biased;
                 () = self.outbox.cut.cancelled() => return Ok(()),
                 () = self.shutdown.cancelled(), if !go_away_sent => {
                     go_away_sent = true;
                     self.outbox.push(event::Event::GoAway(pb::GoAway {}), 0);
                 }
+                _ = heartbeat.tick() => {
+                    if clock.now() - heard > SILENCE_MAX {
+                        return Err(LinkError::Silent);
+                    }
+                    let unreachable = self.rooms.0.store_unreachable.load(Ordering::Relaxed);
+                    self.outbox.heartbeat(unreachable);
+                }
+                request = requests.message() => match request? {
+                    Some(request) => {
+                        heard = clock.now();
+                        self.handle_all(request.commands)?;
+                    }
+                    None => return Ok(()),
+                },
             }
         }
     }
 
+    /// Applies a batch of commands, in order.
+    ///
+    /// # Errors
+    ///
+    /// The protocol is broken; what came before is applied.
+    pub(crate) fn handle_all(&self, commands: Vec<pb::Command>) -> Result<(), LinkError> {
+        commands.into_iter().try_for_each(|command| self.handle(command))
+    }
+
     fn handle(&self, command: pb::Command) -> Result<(), LinkError> {
         let request_id = command.request_id;
+        let (link, connector) = (self.outbox.link, &self.outbox.connector);
         let command = command.command.ok_or(LinkError::UnknownCommand { request_id })?;
         let malformed = |source| LinkError::Malformed { request_id, source };
         match command {
@@ -151,25 +165,20 @@ impl Link {
                 self.publish(request_id, publish).map_err(malformed)?;
             }
             command::Command::Rejoin(rejoin) => {
-                let (room, command) =
-                    parse_rejoin(self.outbox.link, &self.outbox.connector, request_id, rejoin)
-                        .map_err(malformed)?;
-                self.rejoin(&room, command);
+                let parsed = parse::rejoin(link, connector, request_id, rejoin);
+                let (room, command) = parsed.map_err(malformed)?;
+                self.rooms.submit(&room, command);
             }
             command::Command::Join(join) => {
-                let (room, command) =
-                    parse_join(self.outbox.link, &self.outbox.connector, request_id, &join)
-                        .map_err(malformed)?;
+                let parsed = parse::join(link, connector, request_id, &join);
+                let (room, command) = parsed.map_err(malformed)?;
                 self.rooms.submit(&room, command);
             }
             command::Command::Leave(leave) => {
                 let room = convert::room(&leave.room).map_err(malformed)?;
-                let input = Input::Leave {
-                    link: self.outbox.link,
-                    request_id,
-                    session: SessionId(leave.session_id),
-                };
-                self.rooms.submit(&room, plain(input));
+                let session = SessionId(leave.session_id);
+                let input = Input::Leave { link, request_id, session };
+                self.rooms.submit(&room, parse::plain(input));
             }
         }
         Ok(())
@@ -177,6 +186,10 @@ impl Link {
 
     fn publish(&self, request_id: u64, publish: pb::Publish) -> Result<(), Malformed> {
         let room = convert::room(&publish.room)?;
+        // Two messages without an id would be taken for one.
+        if !(1..=CMID_LEN_MAX).contains(&publish.cmid.len()) {
+            return Err(Malformed::Field("cmid"));
+        }
         if publish.content.is_empty() || publish.content.len() > self.rooms.0.content_max {
             let message = format!("content must have 1 to {} bytes", self.rooms.0.content_max);
             let reason = pb::RefusedReason::ContentLength.into();
@@ -198,185 +211,36 @@ impl Link {
             cmid: publish.cmid,
             digest,
         });
-        self.rooms.submit(&room, plain(input));
+        self.rooms.submit(&room, parse::plain(input));
         Ok(())
     }
 
-    /// A re-join that reaches further back than the room remembers needs the log.
-    fn rejoin(&self, room: &RoomId, command: Command) {
-        let mark = match &command.input {
-            Input::Rejoin(rejoin) => rejoin.mark,
-            _ => return,
-        };
-        match self.rooms.read(room, |open| open.fence() >= command.seen && !open.remembers(mark)) {
-            Some(true) => {
-                let (rooms, room) = (self.rooms.clone(), room.clone());
-                self.tasks.spawn("rejoin", Policy::Session, read::rejoin(rooms, room, command));
-            }
-            _ => self.rooms.submit(room, command),
-        }
-    }
-
+    /// Tells again what the link was sent of a room after some entry.
     fn fetch(&self, request_id: u64, fetch: &pb::Fetch) -> Result<(), Malformed> {
         let room = convert::room(&fetch.room)?;
-        let after = fetch.after.ok_or(Malformed::Field("after"))?.into();
+        let after: Position = fetch.after.ok_or(Malformed::Field("after"))?.into();
         let link = self.outbox.link;
-        // Under the room's lock, so that nothing new is sent between the reading
-        // and the reply.
-        self.rooms.with_slot(&room, |slot| {
-            let entries = match slot {
-                crate::rooms::Slot::Open(open) => open.room.sent_since(link, after),
-                crate::rooms::Slot::Claiming { .. } => None,
-            };
-            let fetched = pb::Fetched {
-                epoch: after.epoch.0,
-                complete: entries.is_some(),
-                entries: entries
-                    .unwrap_or_default()
-                    .into_iter()
-                    .map(crate::translate::entry)
-                    .collect(),
-            };
+        let answer = |entries: Option<Vec<room::Entry>>| {
+            let complete = entries.is_some();
+            let entries = entries.into_iter().flatten().map(translate::entry).collect();
+            let fetched = pb::Fetched { epoch: after.epoch.0, complete, entries };
             self.rooms.reply(link, &room, request_id, reply::Result::Fetched(fetched));
+        };
+        let mut is_open = false;
+        // Answered under the room's lock, so that nothing new is sent between the
+        // reading and the reply.
+        self.rooms.with_slot(&room, |slot| {
+            if let Slot::Open(open) = slot {
+                is_open = true;
+                answer(open.room.sent_since(link, after));
+            }
             false
         });
-        if self.rooms.read(&room, |_| ()).is_none() {
-            let fetched =
-                pb::Fetched { epoch: after.epoch.0, entries: Vec::new(), complete: false };
-            self.rooms.reply(link, &room, request_id, reply::Result::Fetched(fetched));
+        if !is_open {
+            answer(None);
         }
         Ok(())
     }
-
-    /// Tells a connector what it has got wrong, and forgets members that it does
-    /// not know.
-    fn compare(&self, request_id: u64, compare: pb::Compare) {
-        let link = self.outbox.link;
-        let mut differing = Vec::new();
-        let mut listed = std::collections::HashSet::new();
-        for room in compare.rooms {
-            let Ok(id) = convert::room(&room.room) else { continue };
-            let compared = self.rooms.read(&id, |open| compare_room(open, link, &room));
-            match compared {
-                Some(None) => {}
-                Some(Some(compared)) => differing.push(compared),
-                None => differing.push(pb::ComparedRoom {
-                    room: room.room.clone(),
-                    ..pb::ComparedRoom::default()
-                }),
-            }
-            self.forget(&id, &room.session_ids);
-            listed.insert(id);
-        }
-        for id in self.outbox.rooms() {
-            if !listed.contains(&id) {
-                self.forget(&id, &[]);
-            }
-        }
-        self.rooms.0.metrics.digest_mismatches.inc_by(differing.len() as u64);
-        let compared = pb::Compared { rooms: differing };
-        let reply = pb::Reply {
-            request_id,
-            room: String::new(),
-            result: Some(reply::Result::Compared(compared)),
-        };
-        self.outbox.push(event::Event::Reply(reply), 0);
-    }
-
-    /// Takes out the members behind this link that its connector does not name.
-    fn forget(&self, id: &RoomId, known: &[u64]) {
-        let link = self.outbox.link;
-        let sessions = self.rooms.read(id, |open| open.sessions(link).collect::<Vec<_>>());
-        for session in sessions.unwrap_or_default() {
-            if !known.contains(&session.0) {
-                self.rooms.apply_open(id, Input::Leave { link, request_id: 0, session });
-            }
-        }
-    }
-}
-
-fn compare_room(
-    open: &room::Room,
-    link: LinkId,
-    room: &pb::CompareRoom,
-) -> Option<pb::ComparedRoom> {
-    let missing =
-        room.session_ids.iter().copied().filter(|id| !open.has_session(link, SessionId(*id)));
-    let missing_session_ids: Vec<u64> = missing.collect();
-    let digest = open.digest(link);
-    let mark = room.mark.unwrap_or_default();
-    let agrees = digest
-        .is_some_and(|d| (d.epoch.0, d.head.0, d.roster) == (mark.epoch, mark.seq, room.roster));
-    if agrees && missing_session_ids.is_empty() {
-        return None;
-    }
-    Some(pb::ComparedRoom {
-        room: room.room.clone(),
-        known: digest.is_some(),
-        position: digest.map(|d| pb::Position { epoch: d.epoch.0, seq: d.head.0 }),
-        fence: Some(open.fence().into()),
-        roster: open.members().map(|member| member.name.to_string()).collect(),
-        missing_session_ids,
-    })
-}
-
-/// A command that is served by whoever has the room.
-fn plain(input: Input) -> Command {
-    Command { input, seen: model::Fence::default(), redirected: false }
-}
-
-/// Reads a target: everybody, or a name.
-pub(crate) fn target(raw: &str) -> Result<Target, Malformed> {
-    if raw == model::TARGET_ALL { Ok(Target::All) } else { convert::user(raw).map(Target::One) }
-}
-
-fn parse_join(
-    link: LinkId,
-    connector: &ConnectorId,
-    request_id: u64,
-    join: &pb::Join,
-) -> Result<(RoomId, Command), Malformed> {
-    let newcomer = newcomer(join.session_id, &join.user, &join.identity, join.has_secret)?;
-    let input = Input::Join(Join { link, connector: connector.clone(), request_id, newcomer });
-    let seen = join.seen.unwrap_or_default().into();
-    Ok((convert::room(&join.room)?, Command { input, seen, redirected: join.redirected }))
-}
-
-fn parse_rejoin(
-    link: LinkId,
-    connector: &ConnectorId,
-    request_id: u64,
-    rejoin: pb::Rejoin,
-) -> Result<(RoomId, Command), Malformed> {
-    let members = rejoin.members.into_iter().map(|member| {
-        let newcomer =
-            newcomer(member.session_id, &member.user, &member.identity, member.has_secret)?;
-        Ok((newcomer, member.grant.map(Into::into)))
-    });
-    let input = Input::Rejoin(Rejoin {
-        link,
-        connector: connector.clone(),
-        request_id,
-        mark: rejoin.mark.ok_or(Malformed::Field("mark"))?.into(),
-        members: members.collect::<Result<_, _>>()?,
-        replay: None,
-    });
-    let seen = rejoin.seen.unwrap_or_default().into();
-    Ok((convert::room(&rejoin.room)?, Command { input, seen, redirected: rejoin.redirected }))
-}
-
-fn newcomer(
-    session_id: u64,
-    user: &str,
-    identity: &Bytes,
-    has_secret: bool,
-) -> Result<Newcomer, Malformed> {
-    Ok(Newcomer {
-        session: SessionId(session_id),
-        name: convert::user(user)?,
-        identity: convert::identity(identity)?,
-        has_secret,
-    })
 }
 
 /// Waits for the first command of a stream, which says who is there.
@@ -401,15 +265,4 @@ pub(crate) async fn expect_hello(
         source: Malformed::Name { field: "connector_id", source },
     })?;
     Ok((connector, commands.collect()))
-}
-
-impl Link {
-    /// Applies what came in one message with the hello.
-    ///
-    /// # Errors
-    ///
-    /// The protocol is broken.
-    pub(crate) fn handle_all(&self, commands: Vec<pb::Command>) -> Result<(), LinkError> {
-        commands.into_iter().try_for_each(|command| self.handle(command))
-    }
 }

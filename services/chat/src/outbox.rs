@@ -1,9 +1,9 @@
 //! What waits to be sent over one link.
 
 use std::{
-    collections::HashSet,
+    collections::{HashSet, VecDeque},
     pin::Pin,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard},
     task::{Context, Poll},
 };
 
@@ -34,7 +34,8 @@ pub(crate) struct Outbox {
 
 #[derive(Debug, Default)]
 struct State {
-    events: Vec<Event>,
+    /// Each with its size.
+    events: VecDeque<(Event, usize)>,
     bytes: usize,
     /// Wrapping sum over the rooms, at the end of `events`.
     digest: u64,
@@ -46,6 +47,8 @@ struct State {
 /// One response of the stream holds at most this many bytes of events, so that no
 /// message meets the peer's limit and a heartbeat never waits behind megabytes.
 const RESPONSE_BYTES_MAX: usize = 256 * 1024;
+/// What an event takes in memory and on the wire beside its own bytes, at least.
+const EVENT_OVERHEAD: usize = 8;
 
 impl Outbox {
     pub(crate) fn new(
@@ -65,19 +68,24 @@ impl Outbox {
         })
     }
 
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("an outbox is never left half-changed")
     }
 
     /// Puts an event in line, with what it changes in the link's digest.
     pub(crate) fn push(&self, event: event::Event, digest_delta: u64) {
-        let event = Event { event: Some(event) };
         let mut state = self.state();
         state.digest = state.digest.wrapping_add(digest_delta);
+        self.enqueue(state, event);
+    }
+
+    fn enqueue(&self, mut state: MutexGuard<'_, State>, event: event::Event) {
         if state.ended {
             return;
         }
-        state.bytes += event.encoded_len() + 8;
+        let event = Event { event: Some(event) };
+        let bytes = event.encoded_len() + EVENT_OVERHEAD;
+        state.bytes += bytes;
         self.metrics.pushes.inc();
         self.metrics
             .outbox_bytes_max
@@ -92,22 +100,22 @@ impl Outbox {
                 ))),
             );
         }
-        state.events.push(event);
+        state.events.push_back((event, bytes));
         drop(state);
         self.waker.wake();
     }
 
     /// Puts a heartbeat in line, with the digest of all that stands before it.
     pub(crate) fn heartbeat(&self, store_unreachable: bool) {
+        let state = self.state();
+        let heartbeat = ShardHeartbeat { digest: state.digest, store_unreachable };
+        self.enqueue(state, event::Event::Heartbeat(heartbeat));
+    }
+
+    /// Changes the digest by an event that is not sent.
+    pub(crate) fn add_to_digest(&self, delta: u64) {
         let mut state = self.state();
-        if state.ended {
-            return;
-        }
-        let heartbeat =
-            event::Event::Heartbeat(ShardHeartbeat { digest: state.digest, store_unreachable });
-        state.events.push(Event { event: Some(heartbeat) });
-        drop(state);
-        self.waker.wake();
+        state.digest = state.digest.wrapping_add(delta);
     }
 
     /// The link has its first member in a room.
@@ -134,7 +142,7 @@ impl Outbox {
             return;
         }
         state.ended = true;
-        state.events = Vec::new();
+        state.events = VecDeque::new();
         state.bytes = 0;
         state.last_word = status;
         drop(state);
@@ -148,21 +156,16 @@ impl Outbox {
         if let Some(status) = state.last_word.take() {
             return Some(Err(status));
         }
-        if state.events.is_empty() {
-            return None;
+        let mut events = Vec::new();
+        let mut taken = 0;
+        while let Some((_, bytes)) = state.events.front()
+            && (events.is_empty() || taken + bytes <= RESPONSE_BYTES_MAX)
+        {
+            taken += bytes;
+            events.extend(state.events.pop_front().map(|(event, _)| event));
         }
-        let mut bytes = 0;
-        let fits = |event: &Event| {
-            bytes += event.encoded_len();
-            bytes <= RESPONSE_BYTES_MAX
-        };
-        let count = state.events.iter().map(fits).take_while(|fits| *fits).count().max(1);
-        let count = count.min(state.events.len());
-        let rest = state.events.split_off(count);
-        let events = std::mem::replace(&mut state.events, rest);
-        let taken: usize = events.iter().map(|event| event.encoded_len() + 8).sum();
-        state.bytes = state.bytes.saturating_sub(taken);
-        Some(Ok(LinkResponse { events }))
+        state.bytes -= taken;
+        if events.is_empty() { None } else { Some(Ok(LinkResponse { events })) }
     }
 
     fn has_ended(&self) -> bool {

@@ -1,7 +1,7 @@
 //! Reads of the log: for re-joins, and for history.
 
 use model::{Position, RoomId, Seq};
-use room::{Input, Rejoin, Replay};
+use room::{Input, Refusal, Replay};
 use store::{Page, Range};
 
 use crate::{
@@ -14,53 +14,63 @@ const PAGE: usize = 500;
 /// Entries that a re-join replays at most; a connector that missed more is told
 /// that some are missing.
 const REPLAY_MAX: usize = 10_000;
+/// Bytes of content that a re-join replays at most, so that with what the room
+/// remembers it fits one message of the link; as above for more.
+const REPLAY_BYTES_MAX: usize = 24 << 20;
 
 /// Reads what a re-join missed, until it meets what the room remembers, and then
 /// applies it. Nothing can come between: the last step is under the room's lock.
 pub(crate) async fn rejoin(rooms: Rooms, id: RoomId, command: Command) {
     let Input::Rejoin(mut rejoin) = command.input else { return };
     let mut replay = Replay { entries: Vec::new(), up_to: rejoin.mark.seq, complete: true };
+    let mut bytes = 0;
     loop {
-        let page = rooms.0.store.read(&id, Range::After(replay.up_to), PAGE).await;
-        extend(&mut replay, rejoin.mark, page.ok());
-        let mut joined = false;
-        rooms.with_slot(&id, |slot| match slot {
-            Slot::Open(open) if !replay.complete || open.room.joins(replay.up_to) => {
-                joined = true;
-                rejoin.replay = Some(replay.clone());
-                rooms.apply_to(&id, open, Input::Rejoin(rejoin.clone()))
+        match rooms.0.store.read(&id, Range::After(replay.up_to), PAGE).await {
+            Ok(page) => extend(&mut replay, &mut bytes, rejoin.mark, page),
+            Err(error) => {
+                tracing::warn!(error = %error, "cannot read what a connector missed");
+                let command = Command { input: Input::Rejoin(rejoin), ..command };
+                return rooms.refuse(&id, &command, Refusal::Unavailable);
             }
-            Slot::Open(_) => false,
-            // Given up and claimed again in the meantime: from the start.
-            Slot::Claiming { .. } => false,
+        }
+        let (mut joined, mut is_open) = (false, false);
+        rooms.with_slot(&id, |slot| {
+            let Slot::Open(open) = slot else { return false };
+            is_open = true;
+            joined = !replay.complete || open.room.joins(replay.up_to);
+            if !joined {
+                return false;
+            }
+            rejoin.replay = Some(replay.clone());
+            rooms.apply_to(&id, open, Input::Rejoin(rejoin.clone()))
         });
         if joined {
             return;
         }
-        if rooms.read(&id, |_| ()).is_none() {
-            let input = Input::Rejoin(Rejoin { replay: None, ..rejoin });
-            return rooms.submit(&id, Command { input, ..command });
+        if !is_open {
+            // Given up in the meantime, and perhaps claimed again: from the start.
+            return rooms.submit(&id, Command { input: Input::Rejoin(rejoin), ..command });
         }
     }
 }
 
-fn extend(replay: &mut Replay, mark: Position, page: Option<Page>) {
-    let Some(page) = page else {
+/// Adds a page to a replay, or finds that it cannot be complete.
+fn extend(replay: &mut Replay, bytes: &mut usize, mark: Position, page: Page) {
+    let same_epoch = page.head.is_some_and(|head| head.position.epoch == mark.epoch);
+    let Some(last) = page.entries.last().map(|row| row.seq) else {
+        // The log ends here, but the room's memory does not reach back to it: only if
+        // the room's head was never stored, which cannot be.
         replay.complete = false;
         return;
     };
-    let same_epoch = page.head.is_some_and(|head| head.position.epoch == mark.epoch);
-    if !same_epoch || page.taken > replay.up_to || replay.entries.len() > REPLAY_MAX {
+    if !same_epoch || page.taken > replay.up_to {
         replay.complete = false;
         return;
     }
-    match page.entries.last() {
-        Some(last) => replay.up_to = last.seq,
-        // The log ends here, but the room's memory does not reach back to it:
-        // only if its head was never stored, which cannot be.
-        None => replay.complete = false,
-    }
-    replay.entries.extend(page.entries.into_iter().filter_map(translate::from_row));
+    let entries = page.entries.into_iter().filter_map(translate::from_row);
+    replay.entries.extend(entries.inspect(|entry| *bytes += entry.content.len()));
+    replay.up_to = last;
+    replay.complete = replay.entries.len() <= REPLAY_MAX && *bytes <= REPLAY_BYTES_MAX;
 }
 
 /// Which page of a room's history is asked for.

@@ -8,10 +8,7 @@ use rpc::chat::v1::{
 };
 use tonic::{Request, Response, Status};
 
-use crate::{
-    api::{Shard, refused, room, user},
-    rooms::Command,
-};
+use crate::api::{Shard, room, user};
 
 /// Longest reason that a kicked client is told, in bytes.
 const REASON_LEN_MAX: usize = 256;
@@ -27,22 +24,12 @@ impl ChatRemote for Shard {
             let call = async |channel, request| ChatRemoteClient::new(channel).add(request).await;
             return self.peers.forward(&owner, request.into_inner(), call).await.map(Response::new);
         }
-        let redirected = request.metadata().contains_key(rpc::FORWARDED);
         let name = user("user", &request.get_ref().user)?;
-        let taken = self.rooms.read(&room, |open| open.members().any(|member| member.name == name));
-        if taken == Some(true) {
-            return Err(refused(room::Refusal::NameTaken));
-        }
-        let input = Input::Add { name, identity: Identity(self.world.rng.bytes16()) };
-        self.rooms.submit(&room, Command { input, seen: model::Fence::default(), redirected });
-        // A room that nobody was in is claimed first.
-        for _ in 0..100 {
-            if let Some(users) = self.rooms.read(&room, names) {
-                return Ok(Response::new(pb::AddResponse { users }));
-            }
-            self.world.clock.sleep(std::time::Duration::from_millis(20)).await;
-        }
-        Err(refused(room::Refusal::Unavailable))
+        let (ticket, answer) = self.rooms.ticket();
+        let input = Input::Add { ticket, name, identity: Identity(self.world.rng.bytes16()) };
+        self.submit(&room, input, ticket, answer).await?;
+        let users = self.rooms.read(&room, names).unwrap_or_default();
+        Ok(Response::new(pb::AddResponse { users }))
     }
 
     async fn kick(

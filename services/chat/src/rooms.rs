@@ -1,8 +1,10 @@
-//! Every room that this shard serves, behind locks.
+//! Every room that this shard serves, behind locks: who gets in where, and when.
 //!
-//! Lock order: stripe, then outbox. Effects are carried out under the stripe's
-//! lock, so that every link sees a room's events in the order in which they came
-//! to be.
+//! Lock order: stripe, then links, then outbox. Effects are carried out under the
+//! stripe's lock, so that every link sees a room's events in the order in which they
+//! came to be.
+
+mod effects;
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -13,21 +15,18 @@ use std::{
     },
 };
 
+use chassis::{App, Clock, Policy, Tasks};
 use cluster::{Shard, View};
 use model::{Fence, LinkId, Position, RoomId};
-use room::{Effect, Event, Input, Limits, Refusal, Room};
-use rpc::chat::v1::{self as pb, RefusedReason, event, reply};
+use room::{Input, Limits, Refusal, Room};
+use rpc::chat::v1 as pb;
 use store::Store;
 use tokio::{
     sync::{Notify, mpsc, oneshot, watch},
     time::Instant,
 };
 
-use crate::{
-    metrics::{Metrics, ReasonLabel},
-    outbox::Outbox,
-    translate,
-};
+use crate::{metrics::Metrics, outbox::Outbox, read};
 
 /// A handle; clones share the rooms.
 #[derive(Clone, Debug)]
@@ -41,6 +40,11 @@ pub(crate) struct Inner {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) view: watch::Receiver<View>,
     pub(crate) metrics: Metrics,
+    pub(crate) clock: Clock,
+    /// The rooms' clock starts here.
+    origin: Instant,
+    /// For what has to be read of the store before a command can be applied.
+    tasks: Tasks,
     /// A room's stripe never changes, so one lock orders all that happens to it.
     stripes: Box<[Mutex<HashMap<RoomId, Slot>>]>,
     hasher: RandomState,
@@ -58,12 +62,12 @@ pub(crate) struct Inner {
     draining: AtomicBool,
 }
 
-/// What came of a back end's message.
-pub(crate) type Stored = Result<(Position, u64), Refusal>;
+/// What came of what a back end asked for.
+pub(crate) type Stored = Result<Position, Refusal>;
 
 #[derive(Debug)]
 pub(crate) enum Slot {
-    /// The claim is under way; these wait for it.
+    /// The claim is under way, or the log is being let go before it; these wait.
     Claiming { waiting: Vec<Command>, seen: Fence },
     /// The room is served.
     Open(Box<Open>),
@@ -100,6 +104,7 @@ impl Rooms {
         store: Arc<dyn Store>,
         view: watch::Receiver<View>,
         metrics: Metrics,
+        app: &App,
     ) -> (Self, mpsc::Receiver<RoomId>) {
         let (claims, to_claim) = mpsc::channel(CLAIM_WAITING_MAX);
         let inner = Inner {
@@ -109,6 +114,9 @@ impl Rooms {
             store,
             view,
             metrics,
+            clock: app.world().clock,
+            origin: app.world().clock.now(),
+            tasks: app.tasks().clone(),
             stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
             hasher: RandomState::new(),
             links: RwLock::default(),
@@ -124,18 +132,25 @@ impl Rooms {
         (Self(Arc::new(inner)), to_claim)
     }
 
+    /// Milliseconds of the rooms' clock.
+    pub(crate) fn now_ms(&self) -> u64 {
+        let since = self.0.clock.now() - self.0.origin;
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
+
     // === links ===
 
-    /// Opens a link, ending the one that its connector had.
+    /// Opens a link, ending any that its connector had.
     pub(crate) fn open_link(&self, connector: model::ConnectorId, bytes_max: usize) -> Arc<Outbox> {
         let link = LinkId(self.0.next_link.fetch_add(1, Ordering::Relaxed));
         let outbox = Outbox::new(link, connector, bytes_max, self.0.metrics.clone());
         let mut links = self.0.links.write().expect("links");
-        let old = links.values().find(|old| old.connector == outbox.connector).cloned();
+        let is_old = |old: &&Arc<Outbox>| old.connector == outbox.connector;
+        let olds: Vec<_> = links.values().filter(is_old).cloned().collect();
         links.insert(link, Arc::clone(&outbox));
         drop(links);
         self.0.metrics.links.inc();
-        if let Some(old) = old {
+        for old in olds {
             old.end(
                 "replaced",
                 Some(tonic::Status::aborted("the connector has opened another link")),
@@ -145,8 +160,8 @@ impl Rooms {
     }
 
     /// Takes a link out of every room that it has members in.
-    pub(crate) fn close_link(&self, outbox: &Outbox, now_ms: u64) {
-        let link = outbox.link;
+    pub(crate) fn close_link(&self, outbox: &Outbox) {
+        let (link, now_ms) = (outbox.link, self.now_ms());
         if self.0.links.write().expect("links").remove(&link).is_some() {
             self.0.metrics.links.dec();
         }
@@ -167,7 +182,11 @@ impl Rooms {
         let mut stripe = self.stripe(room);
         match stripe.entry(room.clone()) {
             Entry::Occupied(mut slot) => match slot.get_mut() {
-                Slot::Claiming { waiting, seen } if waiting.len() < CLAIM_WAITING_MAX => {
+                // Who leaves needs no place: the join before had one.
+                Slot::Claiming { waiting, seen }
+                    if waiting.len() < CLAIM_WAITING_MAX
+                        || matches!(command.input, Input::Leave { .. }) =>
+                {
                     *seen = command.seen.max(*seen);
                     waiting.push(command);
                 }
@@ -181,7 +200,7 @@ impl Rooms {
                     self.submit(room, command);
                 }
                 Slot::Open(open) => {
-                    if self.apply_to(room, open, command.input) {
+                    if self.admit(room, open, command) {
                         slot.remove();
                     }
                 }
@@ -201,12 +220,23 @@ impl Rooms {
                         Err(_) => self.refuse(room, &command, Refusal::Overloaded),
                     }
                 }
-                Input::Leave { link, request_id, .. } => {
-                    self.reply(*link, room, *request_id, reply::Result::Gone(pb::Gone {}));
-                }
                 _ => self.refuse(room, &command, Refusal::Moved),
             },
         }
+    }
+
+    /// Applies a command to a room that is open. A re-join that reaches further back
+    /// than the room remembers waits until the log was read. True if the room has to
+    /// be dropped.
+    fn admit(&self, id: &RoomId, open: &mut Open, command: Command) -> bool {
+        if let Input::Rejoin(rejoin) = &command.input
+            && !open.room.remembers(rejoin.mark)
+        {
+            let read = read::rejoin(self.clone(), id.clone(), command);
+            self.0.tasks.spawn("rejoin", Policy::Session, read);
+            return false;
+        }
+        self.apply_to(id, open, command.input)
     }
 
     /// True if a room that nobody here serves should be claimed by this shard.
@@ -227,53 +257,17 @@ impl Rooms {
         best.filter(|shard| !is_me(shard)).cloned()
     }
 
+    /// The address of whoever should serve a room, for its connectors.
+    fn address_of(&self, room: &RoomId) -> Option<pb::ShardAddress> {
+        let shard = self.elsewhere(room)?;
+        Some(pb::ShardAddress { shard_id: shard.id.to_string(), addr: shard.addr })
+    }
+
     /// Takes no more rooms and gives up those that it has: the process is going to
     /// end.
     pub(crate) fn hand_over(&self) {
         self.0.draining.store(true, Ordering::Relaxed);
         self.for_each(|id, open| self.give_up(id, open, Input::Release, "shutdown"));
-    }
-
-    fn refuse(&self, room: &RoomId, command: &Command, refusal: Refusal) {
-        let (link, request_id, kind) = match &command.input {
-            Input::Join(join) => (join.link, join.request_id, "join"),
-            Input::Rejoin(rejoin) => (rejoin.link, rejoin.request_id, "rejoin"),
-            Input::Publish(publish) => match publish.origin {
-                room::Origin::Session { link, request_id, .. } => (link, request_id, "publish"),
-                room::Origin::Call { ticket, .. } => return self.answer(ticket, Err(refusal)),
-            },
-            _ => return,
-        };
-        self.0.metrics.command(kind, translate::label(refusal));
-        let shard = match refusal {
-            Refusal::Moved => self
-                .elsewhere(room)
-                .map(|shard| pb::ShardAddress { shard_id: shard.id.to_string(), addr: shard.addr }),
-            _ => None,
-        };
-        // Without anybody to send it to, the connector has to try again.
-        let reason = match refusal {
-            Refusal::Moved if shard.is_none() && !matches!(command.input, Input::Publish(_)) => {
-                RefusedReason::Unavailable
-            }
-            other => translate::reason(other),
-        };
-        let refused = pb::Refused { reason: reason.into(), message: refusal.to_string(), shard };
-        self.reply(link, room, request_id, reply::Result::Refused(refused));
-    }
-
-    /// Answers a command that no room took.
-    pub(crate) fn reply(
-        &self,
-        link: LinkId,
-        room: &RoomId,
-        request_id: u64,
-        result: reply::Result,
-    ) {
-        if let Some(outbox) = self.0.links.read().expect("links").get(&link) {
-            let reply = pb::Reply { request_id, room: room.to_string(), result: Some(result) };
-            outbox.push(event::Event::Reply(reply), 0);
-        }
     }
 
     /// Applies an input to a room that is open; else does nothing.
@@ -314,23 +308,26 @@ impl Rooms {
         }
     }
 
+    // === claims ===
+
     /// Puts a claimed room in its slot and lets in whoever waits.
     pub(crate) fn open(&self, id: &RoomId, room: Room) {
         let mut stripe = self.stripe(id);
-        let waiting = match stripe.remove(id) {
-            Some(Slot::Claiming { waiting, .. }) => waiting,
-            Some(open @ Slot::Open(_)) => {
-                stripe.insert(id.clone(), open);
-                return;
-            }
-            None => return,
-        };
+        let Some(Slot::Claiming { waiting, seen }) = stripe.get_mut(id) else { return };
+        let (waiting, seen) = (std::mem::take(waiting), *seen);
+        stripe.remove(id);
+        if self.0.draining.load(Ordering::Relaxed) {
+            return waiting.iter().for_each(|command| self.refuse(id, command, Refusal::Moved));
+        }
+        if seen > room.fence() {
+            // While the claim was under way somebody came who has seen a later owner.
+            return self.claim_again(id, &mut stripe, waiting, seen);
+        }
         self.0.metrics.rooms.inc();
         let mut open = Box::new(Open { room, empty_since: None, dirty: false, members: 0 });
         for command in waiting {
-            if self.apply_to(id, &mut open, command.input) {
-                return;
-            }
+            // A room that was just claimed is not given up by those who waited for it.
+            self.admit(id, &mut open, command);
         }
         stripe.insert(id.clone(), Slot::Open(open));
     }
@@ -347,159 +344,42 @@ impl Rooms {
         }
     }
 
-    // === effects ===
-
-    /// Applies an input under the stripe's lock. True if the room has to be dropped.
-    pub(crate) fn apply_to(&self, id: &RoomId, open: &mut Open, input: Input) -> bool {
-        let mut effects = Vec::new();
-        open.room.apply(input, &mut effects);
-        let closed = self.carry_out(id, open, effects);
-        let members = if closed { 0 } else { open.room.len() };
-        self.0.metrics.members.inc_by(members as i64 - open.members as i64);
-        open.members = members;
-        if closed {
-            self.0.metrics.rooms.dec();
-        }
-        closed
-    }
-
-    /// Drops a room for a reason.
-    pub(crate) fn give_up(
+    fn claim_again(
         &self,
         id: &RoomId,
-        open: &mut Open,
-        input: Input,
-        reason: &'static str,
-    ) -> bool {
-        self.0.metrics.rooms_given_up.get_or_create(&ReasonLabel { reason }).inc();
-        tracing::debug!(room_id = %id, reason, "room given up");
-        self.apply_to(id, open, input)
-    }
-
-    fn carry_out(&self, id: &RoomId, open: &mut Open, effects: Vec<Effect>) -> bool {
-        let fence = open.room.fence();
-        let links = self.0.links.read().expect("links");
-        for effect in effects {
-            match effect {
-                Effect::Send { link, event, digest_delta } => {
-                    if let Some(outbox) = links.get(&link) {
-                        self.send(id, fence, outbox, event, digest_delta);
-                    }
-                }
-                Effect::Attach { link } => {
-                    if let Some(outbox) = links.get(&link) {
-                        outbox.attach(id);
-                    }
-                }
-                Effect::Detach { link, digest_delta } => {
-                    if let Some(outbox) = links.get(&link) {
-                        outbox.detach(id, digest_delta);
-                    }
-                }
-                Effect::Answer { ticket, outcome } => self.answer(ticket, outcome),
-                Effect::Append if !open.dirty => {
-                    open.dirty = true;
-                    self.0.dirty.lock().expect("dirty").push(id.clone());
-                    self.0.append.notify_one();
-                }
-                Effect::Append => {}
-                Effect::Closed => return true,
-            }
+        stripe: &mut HashMap<RoomId, Slot>,
+        waiting: Vec<Command>,
+        seen: Fence,
+    ) {
+        if self.0.claims.try_send(id.clone()).is_ok() {
+            stripe.insert(id.clone(), Slot::Claiming { waiting, seen });
+        } else {
+            waiting.iter().for_each(|command| self.refuse(id, command, Refusal::Overloaded));
         }
-        false
     }
 
-    fn send(&self, id: &RoomId, fence: Fence, outbox: &Outbox, event: Event, digest_delta: u64) {
-        match &event {
-            Event::Entry { .. } => {
-                self.0.metrics.pushed_entries.inc();
+    /// Gives an idle room up and lets go of its log. Whoever comes in the meantime
+    /// waits, and finds the room claimed anew: not a log that is about to go.
+    pub(crate) async fn unload(&self, id: &RoomId) {
+        let mut is_idle = false;
+        self.with_slot(id, |slot| {
+            let Slot::Open(open) = slot else { return false };
+            is_idle = open.room.is_empty();
+            if is_idle {
+                self.give_up(id, open, Input::Release, "idle");
+                *slot = Slot::Claiming { waiting: Vec::new(), seen: Fence::default() };
             }
-            // Nobody waits for it: a leave that the shard made itself.
-            Event::Reply { request_id: 0, .. } => return,
-            Event::Reply { outcome, .. } => self.count(outcome),
-            Event::Moved => {
-                let shard = self.elsewhere(id).map(|shard| pb::ShardAddress {
-                    shard_id: shard.id.to_string(),
-                    addr: shard.addr,
-                });
-                let moved = pb::Moved { room: id.to_string(), shard };
-                return outbox.push(event::Event::Moved(moved), digest_delta);
-            }
-            _ => {}
-        }
-        outbox.push(translate::event(id, fence, event), digest_delta);
-    }
-
-    fn count(&self, outcome: &Result<room::Outcome, Refusal>) {
-        let (command, result) = match outcome {
-            Ok(room::Outcome::Joined { .. }) => ("join", "ok"),
-            Ok(room::Outcome::Gone) => ("leave", "ok"),
-            Ok(room::Outcome::Published { .. }) => ("publish", "ok"),
-            Ok(room::Outcome::Rejoined { .. }) => ("rejoin", "ok"),
-            Err(refusal @ (Refusal::NameTaken | Refusal::RoomFull)) => {
-                ("join", translate::label(*refusal))
-            }
-            Err(refusal) => ("publish", translate::label(*refusal)),
-        };
-        self.0.metrics.command(command, result);
-    }
-
-    // === appends ===
-
-    /// Takes what all rooms want appended: the next batch.
-    pub(crate) fn take_appends(&self) -> Vec<(RoomId, Fence, store::Append)> {
-        let dirty = std::mem::take(&mut *self.0.dirty.lock().expect("dirty"));
-        let take = |id: RoomId| {
-            let mut stripe = self.stripe(&id);
-            let Some(Slot::Open(open)) = stripe.get_mut(&id) else { return None };
-            open.dirty = false;
-            let append = open.room.take_append()?;
-            let append = translate::to_append(&id, open.room.head(), append);
-            let fence = open.room.fence();
-            drop(stripe);
-            Some((id, fence, append))
-        };
-        dirty.into_iter().filter_map(take).collect()
-    }
-
-    /// An append has ended; nobody waits for it any more if the room was given up
-    /// in the meantime.
-    pub(crate) fn appended(&self, id: &RoomId, fence: Fence, result: room::AppendResult) {
-        self.with_slot(id, |slot| match slot {
-            Slot::Open(open) if open.room.fence() == fence => {
-                let lost = match result {
-                    room::AppendResult::Superseded => Some("fenced"),
-                    room::AppendResult::Unknown => Some("unknown_outcome"),
-                    _ => None,
-                };
-                match lost {
-                    Some(reason) => self.give_up(id, open, Input::Appended(result), reason),
-                    None => self.apply_to(id, open, Input::Appended(result)),
-                }
-            }
-            _ => false,
+            false
         });
-    }
-
-    // === back ends ===
-
-    /// Opens a ticket for a back end's message.
-    pub(crate) fn ticket(&self) -> (u64, oneshot::Receiver<Stored>) {
-        let ticket = self.0.next_ticket.fetch_add(1, Ordering::Relaxed);
-        let (sender, receiver) = oneshot::channel();
-        self.0.tickets.lock().expect("tickets").insert(ticket, sender);
-        (ticket, receiver)
-    }
-
-    /// Forgets a ticket whose caller has gone.
-    pub(crate) fn drop_ticket(&self, ticket: u64) {
-        self.0.tickets.lock().expect("tickets").remove(&ticket);
-    }
-
-    fn answer(&self, ticket: u64, outcome: Stored) {
-        if let Some(waiting) = self.0.tickets.lock().expect("tickets").remove(&ticket) {
-            // The caller may have gone.
-            let _ = waiting.send(outcome);
+        if !is_idle {
+            return;
+        }
+        self.0.store.release(id).await;
+        let mut stripe = self.stripe(id);
+        if let Some(Slot::Claiming { waiting, seen }) = stripe.remove(id)
+            && !waiting.is_empty()
+        {
+            self.claim_again(id, &mut stripe, waiting, seen);
         }
     }
 

@@ -3,6 +3,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use anyhow::Context;
 use chassis::{App, Listener, Policy, StartError};
 use cluster::{Discovery, StaticDiscovery};
+use futures::{FutureExt, future::BoxFuture};
 use room::Limits;
 use rpc::{
     AccessLayer, Health,
@@ -12,6 +13,7 @@ use rpc::{
     },
 };
 use store::{Memory, MemoryLimits};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{Config, Metrics, api::Shard, claims, peers::Peers, rooms::Rooms, upkeep, writer};
 
@@ -22,6 +24,9 @@ pub struct Server {
     grpc_addr: SocketAddr,
     shard: Shard,
     access: rpc::Access,
+    /// Ends what works for the rooms: not before the last one was handed over, with
+    /// what was in flight.
+    served: DropGuard,
 }
 
 /// Largest message that a peer may send, in bytes: a re-join of a full room fits.
@@ -71,32 +76,31 @@ impl Server {
             ring_max: 128.min(config.memory_entries_max.get()),
             grace_ms: u64::try_from(config.grace.as_millis()).unwrap_or(u64::MAX / 2),
         };
-        let (rooms, to_claim) = Rooms::new(me, limits, config.content_max, store, view, metrics);
-        let peers =
-            Peers::new(rooms.clone(), world.net.clone(), access.clone(), app.tasks().clone());
-        let origin = clock.now();
         let (shutdown, tasks) = (app.shutdown(), app.tasks().clone());
-        let spawn = |kind, task: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>| {
-            let shutdown = shutdown.clone();
+        let (rooms, to_claim) =
+            Rooms::new(me, limits, config.content_max, store, view, metrics, app);
+        let peers = Peers::new(rooms.clone(), world.net.clone(), access.clone(), tasks.clone());
+        let served = CancellationToken::new();
+        let spawn = |kind, task: BoxFuture<'static, ()>| {
+            let served = served.clone();
             tasks.spawn(kind, Policy::Critical, async move {
-                shutdown.run_until_cancelled(task).await;
+                served.run_until_cancelled(task).await;
             });
         };
-        spawn("claims", Box::pin(claims::run(rooms.clone(), to_claim, peers.clone())));
-        spawn("writer", Box::pin(writer::run(rooms.clone(), clock)));
-        spawn("sweep", Box::pin(upkeep::sweep(rooms.clone(), clock, origin, config.room_idle)));
-        spawn("view", Box::pin(upkeep::follow_view(rooms.clone())));
+        spawn("claims", claims::run(rooms.clone(), to_claim, peers.clone()).boxed());
+        spawn("writer", writer::run(rooms.clone()).boxed());
+        spawn("sweep", upkeep::sweep(rooms.clone(), config.room_idle).boxed());
+        spawn("view", upkeep::follow_view(rooms.clone()).boxed());
         let shard = Shard {
             rooms,
             peers,
-            tasks: tasks.clone(),
+            tasks,
             incarnation: world.rng.u64(),
             world,
-            shutdown: shutdown.clone(),
+            shutdown,
             outbox_max: config.link_outbox_max.get(),
-            origin,
         };
-        Ok(Self { listener, grpc_addr, shard, access })
+        Ok(Self { listener, grpc_addr, shard, access, served: served.drop_guard() })
     }
 
     /// Where it listens; tells the port if 0 was asked for.
@@ -112,7 +116,7 @@ impl Server {
     ///
     /// The server breaks.
     pub async fn serve(self) -> anyhow::Result<()> {
-        let Self { listener, shard, access, .. } = self;
+        let Self { listener, shard, access, served: _served, .. } = self;
         let (health, health_service) = Health::new();
         health.set::<ChatServiceServer<Shard>>(true).await;
         health.set::<ChatRemoteServer<Shard>>(true).await;

@@ -4,11 +4,27 @@ use model::{Fence, Position, RoomId};
 use room::{Event, Kind, Outcome, Refusal, Verdict};
 use rpc::chat::v1::{self as pb, RefusedReason, event, reply};
 
-/// A room's event, as it goes over a link.
-pub(crate) fn event(room: &RoomId, fence: Fence, event: Event) -> event::Event {
+/// A room's event, as it goes over a link; `shard` is where the room has moved, of an
+/// event that says so.
+pub(crate) fn event(
+    room: &RoomId,
+    fence: Fence,
+    event: Event,
+    shard: Option<pb::ShardAddress>,
+) -> event::Event {
     let name = room.to_string();
     match event {
-        Event::Reply { request_id, outcome } => reply_to(&name, fence, request_id, outcome),
+        Event::Reply { request_id, outcome } => {
+            let result = match outcome {
+                Ok(outcome) => result(fence, outcome),
+                Err(refusal) => reply::Result::Refused(pb::Refused {
+                    reason: reason(refusal).into(),
+                    message: refusal.to_string(),
+                    shard,
+                }),
+            };
+            event::Event::Reply(pb::Reply { request_id, room: name, result: Some(result) })
+        }
         Event::Entry { entry, prev } => {
             let entry = pb::Entry {
                 room: name,
@@ -30,25 +46,8 @@ pub(crate) fn event(room: &RoomId, fence: Fence, event: Event) -> event::Event {
             session_id: session.0,
             reason,
         }),
-        Event::Moved => event::Event::Moved(pb::Moved { room: name, shard: None }),
+        Event::Moved => event::Event::Moved(pb::Moved { room: name, shard }),
     }
-}
-
-fn reply_to(
-    room: &str,
-    fence: Fence,
-    request_id: u64,
-    outcome: Result<Outcome, Refusal>,
-) -> event::Event {
-    let result = match outcome {
-        Ok(outcome) => result(fence, outcome),
-        Err(refusal) => reply::Result::Refused(pb::Refused {
-            reason: reason(refusal).into(),
-            message: refusal.to_string(),
-            shard: None,
-        }),
-    };
-    event::Event::Reply(pb::Reply { request_id, room: room.to_owned(), result: Some(result) })
 }
 
 fn result(fence: Fence, outcome: Outcome) -> reply::Result {

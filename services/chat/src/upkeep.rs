@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use chassis::Clock;
 use room::Input;
-use tokio::time::Instant;
 
 use crate::rooms::Rooms;
 
@@ -12,35 +10,26 @@ use crate::rooms::Rooms;
 /// that nobody is in.
 const SWEEP: Duration = Duration::from_millis(500);
 
-/// Milliseconds of the rooms' clock.
-pub(crate) fn now_ms(clock: Clock, origin: Instant) -> u64 {
-    u64::try_from((clock.now() - origin).as_millis()).unwrap_or(u64::MAX)
-}
-
 /// Sweeps until it is dropped.
-pub(crate) async fn sweep(rooms: Rooms, clock: Clock, origin: Instant, idle: Duration) {
+pub(crate) async fn sweep(rooms: Rooms, idle: Duration) {
+    let clock = rooms.0.clock;
     loop {
         clock.sleep(SWEEP).await;
-        let (now, now_ms) = (clock.now(), now_ms(clock, origin));
-        let mut unloaded = Vec::new();
+        let (now, now_ms) = (clock.now(), rooms.now_ms());
+        let mut idlers = Vec::new();
         rooms.for_each(|id, open| {
             if open.room.wants_tick() {
                 rooms.apply_to(id, open, Input::Tick { now_ms });
             }
             if !open.room.is_empty() {
                 open.empty_since = None;
-                return false;
+            } else if now - *open.empty_since.get_or_insert(now) >= idle {
+                idlers.push(id.clone());
             }
-            let since = *open.empty_since.get_or_insert(now);
-            let unload = now - since >= idle;
-            if unload {
-                rooms.give_up(id, open, Input::Release, "idle");
-                unloaded.push(id.clone());
-            }
-            unload
+            false
         });
-        for id in unloaded {
-            rooms.0.store.release(&id).await;
+        for id in idlers {
+            rooms.unload(&id).await;
         }
     }
 }

@@ -3,14 +3,14 @@
 
 use std::sync::atomic::Ordering;
 
-use chassis::Clock;
 use room::{AppendResult, Duplicate};
 use store::{Appended, StoreError};
 
 use crate::rooms::Rooms;
 
 /// Writes until it is dropped.
-pub(crate) async fn run(rooms: Rooms, clock: Clock) {
+pub(crate) async fn run(rooms: Rooms) {
+    let clock = rooms.0.clock;
     loop {
         rooms.0.append.notified().await;
         loop {

@@ -2,7 +2,7 @@
 //! each session written to once per batch.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashSet},
     sync::Arc,
 };
 
@@ -18,7 +18,8 @@ use crate::{handler::Session, metrics::Metrics, room::Room};
 pub(crate) struct Batch {
     profile: Arc<Profile>,
     metrics: Metrics,
-    rooms: HashMap<RoomId, (Arc<Room>, Vec<Frame>)>,
+    /// Ordered, so that a simulated run can be repeated.
+    rooms: BTreeMap<RoomId, (Arc<Room>, Vec<Frame>)>,
 }
 
 #[derive(Debug)]
@@ -47,7 +48,7 @@ enum Content {
 
 impl Batch {
     pub(crate) fn new(profile: Arc<Profile>, metrics: Metrics) -> Self {
-        Self { profile, metrics, rooms: HashMap::new() }
+        Self { profile, metrics, rooms: BTreeMap::new() }
     }
 
     /// A message for everybody in the room, or for one session.

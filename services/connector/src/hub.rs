@@ -35,7 +35,7 @@ struct Inner {
     sessions: Mutex<BTreeMap<u64, Arc<Session>>>,
     deadlines: Deadlines,
     /// Rooms that have no link, for the router.
-    wanted: Mutex<HashMap<RoomId, Arc<Room>>>,
+    wanted: Mutex<BTreeMap<RoomId, Arc<Room>>>,
     routing: Notify,
     next_request: AtomicU64,
     /// Drawn at start; makes client message ids unique over restarts.
@@ -206,8 +206,22 @@ impl Hub {
         cmid.put_u64(self.0.incarnation);
         cmid.put_u64(self.next_request());
         let ask = Ask::Publish { reply_to, target, content, cmid: cmid.freeze() };
-        // A room that a session is in, or about to be in, is not forgotten.
-        self.ask(room, &mut room.state(), session, ask);
+        let mut state = room.state();
+        if state.dead {
+            // It was about to be in when the call came, and was refused meanwhile.
+            drop(state);
+            self.0.metrics.answered("send", 500);
+            if let Some(id) = reply_to {
+                session.respond(&id, br#"{"code":500}"#);
+            }
+            return;
+        }
+        self.ask(room, &mut state, session, ask);
+    }
+
+    /// True if this process made the client message id.
+    pub(crate) fn made(&self, cmid: &[u8]) -> bool {
+        cmid.starts_with(&self.0.incarnation.to_be_bytes())
     }
 
     fn leave(&self, room: &Arc<Room>, session: &Arc<Session>) {
@@ -261,16 +275,8 @@ impl Hub {
 
     /// Asks the router to find a link for a room.
     pub(crate) fn want(&self, room: &Arc<Room>) {
-        let new = self
-            .0
-            .wanted
-            .lock()
-            .expect("wanted")
-            .insert(room.id.clone(), Arc::clone(room))
-            .is_none();
-        if new {
-            self.0.routing.notify_one();
-        }
+        self.0.wanted.lock().expect("wanted").insert(room.id.clone(), Arc::clone(room));
+        self.0.routing.notify_one();
     }
 
     /// Wakes the router: a link has come up, or the view has changed.
@@ -278,9 +284,23 @@ impl Hub {
         self.0.routing.notify_one();
     }
 
-    /// The rooms without a link, and what wakes whoever looks for one.
-    pub(crate) fn wanted(&self) -> (&Mutex<HashMap<RoomId, Arc<Room>>>, &Notify) {
-        (&self.0.wanted, &self.0.routing)
+    /// Takes the rooms without a link, ordered by name.
+    pub(crate) fn take_wanted(&self) -> BTreeMap<RoomId, Arc<Room>> {
+        std::mem::take(&mut *self.0.wanted.lock().expect("wanted"))
+    }
+
+    /// Puts rooms back for which there is no link yet.
+    pub(crate) fn still_wanted(&self, rooms: Vec<Arc<Room>>) {
+        let mut wanted = self.0.wanted.lock().expect("wanted");
+        for room in rooms {
+            // A room that was forgotten gives way to its successor.
+            wanted.entry(room.id.clone()).or_insert(room);
+        }
+    }
+
+    /// Fires when a room wants a link, or a link may have come up.
+    pub(crate) async fn routing(&self) {
+        self.0.routing.notified().await;
     }
 
     /// Looks at a room again when names that nobody confirmed have had their time.

@@ -1,11 +1,12 @@
 //! What shards say, and what it means for the rooms here.
 
 use std::{
+    collections::BTreeSet,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
-use model::{Position, Seq, UserName};
+use model::{Fence, Position, Seq, UserName};
 use rpc::chat::v1::{self as pb, Event, command, event};
 
 use crate::{
@@ -62,23 +63,37 @@ fn on_entry(hub: &Hub, link: &Arc<Link>, entry: pb::Entry, batch: &mut Batch) {
     hub.metrics().pushes.inc();
     let Some(room) = room_on(hub, link, &entry.room) else { return };
     let mut state = room.state();
-    if state.seen > entry.fence.unwrap_or_default().into() {
-        // A superseded shard does not know yet.
-        hub.metrics().late_events.inc();
+    if is_late(hub, &state, entry.fence) {
+        return;
+    }
+    let Some(digest) = state.digest else { return };
+    if Seq(entry.seq) <= digest.head {
+        // It has come before.
+        hub.metrics().repeats.inc();
         return;
     }
     if let Some(hole) = &mut state.hole {
         hole.held.push(entry);
         if hole.held.len() > HELD_MAX {
             restart(hub, &room, &mut state);
+            drop(state);
+            hub.tidy(&room);
         }
         return;
     }
-    let Some(digest) = state.digest else { return };
     if entry.prev != digest.head.0 {
-        return fetch(hub, link, &room, &mut state, vec![entry]);
+        return fetch(hub, link, &room, &mut state, vec![entry], digest.head);
     }
     deliver(&room, &mut state, entry, batch);
+}
+
+/// True if a superseded shard says something because it does not know yet.
+fn is_late(hub: &Hub, state: &State, fence: Option<pb::Fence>) -> bool {
+    let late = state.seen > Fence::from(fence.unwrap_or_default());
+    if late {
+        hub.metrics().late_events.inc();
+    }
+    late
 }
 
 /// Gives the next entry to whom it is for.
@@ -88,21 +103,36 @@ fn deliver(room: &Arc<Room>, state: &mut State, entry: pb::Entry, batch: &mut Ba
     state.mark.seq = seq;
     let pb::Entry { author, target, content, .. } = entry;
     if target == model::TARGET_ALL {
-        return batch.chat(room, None, content, author, target);
+        if state.newest.epoch != state.mark.epoch || state.newest.seq < seq {
+            return batch.chat(room, None, content, author, target);
+        }
+        // It was fetched late, and somebody has come in since.
+        for member in state.members.iter().filter(|member| state.is_for(member, seq)) {
+            let (content, author, target) = (content.clone(), author.clone(), target.clone());
+            batch.chat(room, Some(&member.session), content, author, target);
+        }
+        return;
     }
     let Ok(name) = UserName::parse(&target) else { return };
-    if let Some(member) = state.by_name.get(&name) {
+    if let Some(member) = state.by_name.get(&name).filter(|member| state.is_for(member, seq)) {
         batch.chat(room, Some(&member.session), content, author, target);
     }
 }
 
 /// Asks for the entries between the last one and those that came.
-fn fetch(hub: &Hub, link: &Arc<Link>, room: &Arc<Room>, state: &mut State, held: Vec<pb::Entry>) {
+fn fetch(
+    hub: &Hub,
+    link: &Arc<Link>,
+    room: &Arc<Room>,
+    state: &mut State,
+    held: Vec<pb::Entry>,
+    up_to: Seq,
+) {
     hub.metrics().holes.inc();
     let request_id = hub.next_request();
     let fetch = pb::Fetch { room: room.id.to_string(), after: Some(state.mark.into()) };
     link.upstream.push(request_id, command::Command::Fetch(fetch));
-    state.hole = Some(Hole { request_id, held });
+    state.hole = Some(Hole { request_id, held, up_to });
 }
 
 /// Takes the room to its shard again: the only way out when it is not known what
@@ -120,6 +150,9 @@ fn on_presence(hub: &Hub, link: &Arc<Link>, presence: &pb::Presence, batch: &mut
     let Some(room) = room_on(hub, link, &presence.room) else { return };
     let Ok(name) = UserName::parse(&presence.user) else { return };
     let mut state = room.state();
+    if is_late(hub, &state, presence.fence) {
+        return;
+    }
     let shown = state.roster.contains(&name) || state.ghosts.contains(&name);
     if presence.joined {
         if state.roster.insert(name.clone()) {
@@ -212,8 +245,9 @@ fn compared(hub: &Hub, link: &Arc<Link>, theirs: &pb::ComparedRoom, batch: &mut 
     let mut state = room.state();
     let Some(digest) = state.digest else { return };
     let position = theirs.position.map(Position::from);
-    let joining = |id: &u64| state.pending.iter().any(|pending| pending.session.id() == *id);
-    let is_missing = theirs.missing_session_ids.iter().any(|id| !joining(id));
+    // Whoever has left in the meantime is rightly missing.
+    let is_member = |id: &u64| state.members.iter().any(|member| member.session.id() == *id);
+    let is_missing = theirs.missing_session_ids.iter().any(is_member);
     match position.filter(|position| {
         theirs.known && !is_missing && position.epoch == digest.epoch && position.seq >= digest.head
     }) {
@@ -221,30 +255,33 @@ fn compared(hub: &Hub, link: &Arc<Link>, theirs: &pb::ComparedRoom, batch: &mut 
         Some(position) => {
             reconcile(hub, &room, &mut state, &theirs.roster, batch);
             if position.seq > digest.head && state.hole.is_none() {
-                fetch(hub, link, &room, &mut state, Vec::new());
+                fetch(hub, link, &room, &mut state, Vec::new(), position.seq);
             }
         }
     }
+    drop(state);
+    hub.tidy(&room);
 }
 
 /// Makes the roster what the shard says, and tells the members what changes for
 /// them. Names that they were shown and that nobody confirms become ghosts.
 fn reconcile(hub: &Hub, room: &Arc<Room>, state: &mut State, theirs: &[String], batch: &mut Batch) {
-    let theirs: std::collections::HashSet<UserName> =
+    let theirs: BTreeSet<UserName> =
         theirs.iter().filter_map(|name| UserName::parse(name).ok()).collect();
-    let shown: std::collections::HashSet<UserName> =
-        state.roster.union(&state.ghosts).cloned().collect();
+    // Ordered, so that a simulated run can be repeated.
+    let ours: BTreeSet<UserName> = state.roster.iter().cloned().collect();
+    let shown: BTreeSet<UserName> = ours.union(&state.ghosts).cloned().collect();
     for name in theirs.difference(&shown) {
         batch.presence(room, 0, name.to_string(), true);
     }
-    let lost: Vec<UserName> = state.roster.difference(&theirs).cloned().collect();
-    let found: Vec<UserName> = theirs.difference(&state.roster).cloned().collect();
+    let lost: Vec<UserName> = ours.difference(&theirs).cloned().collect();
+    let found: Vec<UserName> = theirs.difference(&ours).cloned().collect();
     state.change_digest(|digest| {
         lost.iter().for_each(|name| digest.remove(name));
         found.iter().for_each(|name| digest.add(name));
     });
     state.ghosts = shown.difference(&theirs).cloned().collect();
-    state.roster = theirs;
+    state.roster = theirs.into_iter().collect();
     if !state.ghosts.is_empty() {
         state.settles = Some(hub.clock().now() + crate::room::SETTLE);
         hub.settle_later(room);

@@ -1,7 +1,8 @@
 //! One stream to one shard.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, BTreeSet},
+    pin::pin,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -48,9 +49,9 @@ pub(crate) struct Link {
     pub(crate) is_volatile: bool,
     pub(crate) upstream: Arc<Upstream>,
     /// Rooms that go over this link.
-    rooms: Mutex<HashMap<RoomId, Arc<Room>>>,
+    rooms: Mutex<BTreeMap<RoomId, Arc<Room>>>,
     /// Rooms that go over it although the view gives them to another shard.
-    fallbacks: Mutex<std::collections::HashSet<RoomId>>,
+    fallbacks: Mutex<BTreeSet<RoomId>>,
     /// Wrapping sum of the rooms' digests.
     digest: AtomicU64,
     /// The shard asked to be left alone with new rooms.
@@ -120,6 +121,8 @@ pub(crate) enum LinkError {
     UnknownEvent,
     #[error("too many commands wait for the shard")]
     Overflow,
+    #[error("this link is not needed any more")]
+    Stopped,
 }
 
 impl LinkError {
@@ -134,6 +137,7 @@ impl LinkError {
             Self::Silent => "silent",
             Self::UnknownEvent => "unknown_event",
             Self::Overflow => "overflow",
+            Self::Stopped => "stopped",
         }
     }
 }
@@ -161,7 +165,7 @@ impl Opener {
             incarnation: self.hub.incarnation(),
         };
         upstream.push(0, command::Command::Hello(hello));
-        let mut request = Request::new(Requests(Arc::clone(&upstream)));
+        let mut request = Request::new(Requests(Arc::downgrade(&upstream)));
         self.access.sign(&mut request);
         let mut client = ChatServiceClient::new(channel)
             .max_decoding_message_size(MESSAGE_LEN_MAX)
@@ -208,24 +212,25 @@ impl Opener {
         let clock = self.hub.clock();
         let mut heartbeat = tokio::time::interval(HEARTBEAT);
         heartbeat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut heard = clock.now();
+        let mut silence = pin!(clock.sleep(SILENCE_MAX));
         loop {
             tokio::select! {
-                response = events.next() => {
-                    heard = clock.now();
-                    if let Err(error) = self.handle(link, response, &mut events) {
-                        return error;
-                    }
-                }
+                // A flood of events does not hold up the heartbeat, and what has
+                // come counts, also when this task was late to look.
+                biased;
                 _ = heartbeat.tick() => {
-                    if clock.now() - heard > SILENCE_MAX {
-                        return LinkError::Silent;
-                    }
                     if link.upstream.has_ended() {
                         return LinkError::Overflow;
                     }
                     link.upstream.push(0, command::Command::Heartbeat(pb::LinkHeartbeat {}));
                 }
+                response = events.next() => {
+                    if let Err(error) = self.handle(link, response, &mut events) {
+                        return error;
+                    }
+                    silence.set(clock.sleep(SILENCE_MAX));
+                }
+                () = &mut silence => return LinkError::Silent,
             }
         }
     }

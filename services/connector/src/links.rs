@@ -1,7 +1,7 @@
 //! Keeps one link open to every shard that this connector knows of.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -9,8 +9,10 @@ use std::{
 use chassis::{Net, Policy, Tasks};
 use cluster::{Backoff, Jitter, Shard, View};
 use model::ShardId;
+use rpc::chat::v1::LinkResponse;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tonic::Streaming;
 use tracing::Instrument;
 
 use crate::{
@@ -30,7 +32,7 @@ struct Inner {
     tasks: Tasks,
     shutdown: CancellationToken,
     view: watch::Receiver<View>,
-    slots: Mutex<HashMap<ShardId, Slot>>,
+    slots: Mutex<BTreeMap<ShardId, Slot>>,
 }
 
 #[derive(Debug)]
@@ -116,17 +118,13 @@ impl Links {
         let jitter: Jitter = Arc::new(move |max| rng.up_to(max));
         let mut backoff = Backoff::new(jitter);
         while !stop.is_cancelled() {
-            let ended = tokio::select! {
-                ended = self.live(&shard, &mut backoff) => ended,
-                () = stop.cancelled() => return self.down(&shard),
-            };
+            let ended = self.live(&shard, &stop, &mut backoff).await;
             tracing::debug!(reason = ended.reason(), error = chassis::chain(&ended), "no link");
             self.hub()
                 .metrics()
                 .links_ended
                 .get_or_create(&ReasonLabel { reason: ended.reason() })
                 .inc();
-            self.down(&shard);
             if self.0.view.borrow().get(&shard.id).is_none() {
                 // Nobody sees it any more; whoever names it again gets a new one.
                 let mut slots = self.0.slots.lock().expect("links");
@@ -137,46 +135,72 @@ impl Links {
             }
             let wait: Duration = backoff.wait();
             tokio::select! {
+                biased;
+                () = stop.cancelled() => {}
                 () = self.hub().clock().sleep(wait) => {}
-                () = stop.cancelled() => return,
             }
         }
     }
 
-    async fn live(&self, shard: &Shard, backoff: &mut Backoff) -> LinkError {
-        let channel = match self.0.net.channel(&shard.addr).await {
-            Ok(channel) => channel,
-            Err(error) => return error.into(),
+    /// One link, from the first packet to its end.
+    async fn live(
+        &self,
+        shard: &Shard,
+        stop: &CancellationToken,
+        backoff: &mut Backoff,
+    ) -> LinkError {
+        let opened = tokio::select! {
+            biased;
+            () = stop.cancelled() => return LinkError::Stopped,
+            opened = self.open(shard) => opened,
         };
-        let (link, events) = match self.0.opener.open(shard, channel).await {
+        let (link, events) = match opened {
             Ok(opened) => opened,
             Err(error) => return error,
         };
         backoff.reset();
-        tracing::info!("link up");
-        self.hub().metrics().links.inc();
-        if let Some(slot) = self.0.slots.lock().expect("links").get_mut(&shard.id) {
-            slot.up = Some(Arc::clone(&link));
-        }
-        self.hub().reroute();
-        let ended = self.0.opener.serve(&link, events).await;
+        self.up(shard, &link);
+        let ended = tokio::select! {
+            biased;
+            () = stop.cancelled() => LinkError::Stopped,
+            ended = self.0.opener.serve(&link, events) => ended,
+        };
         tracing::info!(reason = ended.reason(), error = chassis::chain(&ended), "link lost");
+        self.down(shard, &link);
         ended
     }
 
+    async fn open(&self, shard: &Shard) -> Result<(Arc<Link>, Streaming<LinkResponse>), LinkError> {
+        let channel = self.0.net.channel(&shard.addr).await?;
+        self.0.opener.open(shard, channel).await
+    }
+
+    /// From now on rooms may be taken to a link.
+    fn up(&self, shard: &Shard, link: &Arc<Link>) {
+        tracing::info!("link up");
+        self.hub().metrics().links.inc();
+        let mut slots = self.0.slots.lock().expect("links");
+        // The shard may be elsewhere by now: then this link was told to stop.
+        if let Some(slot) = slots.get_mut(&shard.id).filter(|slot| slot.shard == *shard) {
+            slot.up = Some(Arc::clone(link));
+        }
+        drop(slots);
+        self.hub().reroute();
+    }
+
     /// Takes the rooms off a link that is over.
-    fn down(&self, shard: &Shard) {
-        let link = match self.0.slots.lock().expect("links").get_mut(&shard.id) {
-            Some(slot) if slot.shard == *shard => slot.up.take(),
-            _ => None,
-        };
-        let Some(link) = link else { return };
+    fn down(&self, shard: &Shard, link: &Arc<Link>) {
+        if let Some(slot) = self.0.slots.lock().expect("links").get_mut(&shard.id)
+            && slot.up.as_ref().is_some_and(|up| Arc::ptr_eq(up, link))
+        {
+            slot.up = None;
+        }
         link.upstream.end();
         self.hub().metrics().links.dec();
         let now = self.hub().clock().now();
         for room in link.rooms() {
             let mut state = room.state();
-            if state.is_on(&link) {
+            if state.is_on(link) {
                 state.detach(now, Duration::ZERO);
                 state.redirect = None;
                 drop(state);

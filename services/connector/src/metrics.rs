@@ -22,6 +22,7 @@ pub struct Metrics {
     pub(crate) holes: Counter,
     pub(crate) digest_mismatches: Counter,
     pub(crate) late_events: Counter,
+    pub(crate) repeats: Counter,
 }
 
 /// Why something ended; a closed set.
@@ -67,6 +68,7 @@ impl Metrics {
             holes: Counter::default(),
             digest_mismatches: Counter::default(),
             late_events: Counter::default(),
+            repeats: Counter::default(),
         };
         let r = registry.sub_registry_with_prefix("connector");
         r.register(
@@ -117,6 +119,7 @@ impl Metrics {
             "Events of superseded shards, ignored",
             metrics.late_events.clone(),
         );
+        r.register("repeats", "Pushes that had come before, ignored", metrics.repeats.clone());
         metrics
     }
 

@@ -2,7 +2,7 @@
 //! and what is asked for on their behalf.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{BTreeSet, HashMap, HashSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
@@ -34,7 +34,7 @@ pub(crate) struct State {
     pub(crate) members: Arc<Vec<Arc<Member>>>,
     pub(crate) by_name: HashMap<UserName, Arc<Member>>,
     /// Sessions that are gone here while the shard still has them.
-    pub(crate) leaving: HashSet<u64>,
+    pub(crate) leaving: BTreeSet<u64>,
     pub(crate) route: Route,
     /// Whoever a shard named as the one that serves the room; outranks the view.
     pub(crate) redirect: Option<Shard>,
@@ -42,13 +42,15 @@ pub(crate) struct State {
     pub(crate) seen: Fence,
     /// Up to where the members have the room.
     pub(crate) mark: Position,
+    /// The highest mark of any member: what comes above it is for all of them.
+    pub(crate) newest: Position,
     /// What the attached link said; none while no link has members here.
     pub(crate) digest: Option<RoomDigest>,
     /// The names that the attached link said are in.
     pub(crate) roster: HashSet<UserName>,
     /// Names that the members were shown and that no shard confirmed since the
     /// room moved; they have until `settles`.
-    pub(crate) ghosts: HashSet<UserName>,
+    pub(crate) ghosts: BTreeSet<UserName>,
     pub(crate) settles: Option<Instant>,
     /// What was asked for and not answered, in order.
     pub(crate) pending: VecDeque<Pending>,
@@ -77,6 +79,8 @@ pub(crate) enum Route {
 pub(crate) struct Member {
     pub(crate) session: Arc<Session>,
     pub(crate) name: UserName,
+    /// Where the room was when it came in: it gets what comes after.
+    pub(crate) mark: Position,
     pub(crate) grant: Mutex<Grant>,
 }
 
@@ -106,6 +110,9 @@ pub(crate) enum Ask {
 pub(crate) struct Hole {
     pub(crate) request_id: u64,
     pub(crate) held: Vec<pb::Entry>,
+    /// Where the link is known to be: entries up to there that the shard does not
+    /// give are for nobody here.
+    pub(crate) up_to: Seq,
 }
 
 /// How long a room whose owner moved may show names that did not come back: the
@@ -118,14 +125,15 @@ impl Room {
             dead: false,
             members: Arc::default(),
             by_name: HashMap::new(),
-            leaving: HashSet::new(),
+            leaving: BTreeSet::new(),
             route: Route::Wanted { since: now, not_before: now },
             redirect: None,
             seen: Fence::default(),
             mark: Position { epoch: Epoch(0), seq: Seq(0) },
+            newest: Position { epoch: Epoch(0), seq: Seq(0) },
             digest: None,
             roster: HashSet::new(),
-            ghosts: HashSet::new(),
+            ghosts: BTreeSet::new(),
             settles: None,
             pending: VecDeque::new(),
             hole: None,
@@ -175,6 +183,29 @@ impl State {
         self.pending.iter_mut().for_each(|pending| pending.sent = false);
     }
 
+    /// A command was refused and changed nothing, and neither did what the same
+    /// session said behind its join. False if nobody waits for it any more.
+    pub(crate) fn unsend(&mut self, request_id: u64) -> bool {
+        let Some(at) = self.pending.iter().position(|p| p.request_id == request_id) else {
+            return false;
+        };
+        self.pending[at].sent = false;
+        if matches!(self.pending[at].ask, Ask::Join { .. }) {
+            let id = self.pending[at].session.id();
+            for later in self.pending.iter_mut().skip(at).filter(|p| p.session.id() == id) {
+                later.sent = false;
+            }
+        }
+        true
+    }
+
+    /// True if a session is in, or wants to be.
+    pub(crate) fn wants(&self, session_id: u64) -> bool {
+        let joins = |p: &Pending| matches!(p.ask, Ask::Join { .. }) && !p.abandoned;
+        self.members.iter().any(|member| member.session.id() == session_id)
+            || self.pending.iter().any(|p| p.session.id() == session_id && joins(p))
+    }
+
     /// Takes the messages of which nobody knows whether an owner stored them whose
     /// log may have gone with it: to send them again might say them twice.
     pub(crate) fn give_up_unknown(&mut self) -> Vec<Pending> {
@@ -195,7 +226,11 @@ impl State {
         self.hole = None;
         self.leaving.clear();
         // Whoever has left, or had an answer, is of no interest to the next shard.
-        self.pending.retain(|pending| !pending.abandoned && !matches!(pending.ask, Ask::Leave));
+        self.pending.retain(|pending| match pending.ask {
+            Ask::Join { .. } => !pending.abandoned && !pending.session.is_closed(),
+            Ask::Publish { .. } => true,
+            Ask::Leave => false,
+        });
         self.route = Route::Wanted { since: now, not_before: now + wait };
     }
 
@@ -214,8 +249,14 @@ impl State {
     }
 
     pub(crate) fn add_member(&mut self, member: Arc<Member>) {
+        self.newest = member.mark;
         self.by_name.insert(member.name.clone(), Arc::clone(&member));
         Arc::make_mut(&mut self.members).push(member);
+    }
+
+    /// True if the entry with this number came after the member did.
+    pub(crate) fn is_for(&self, member: &Member, seq: Seq) -> bool {
+        member.mark.epoch != self.mark.epoch || member.mark.seq < seq
     }
 
     pub(crate) fn remove_member(&mut self, session_id: u64) -> Option<Arc<Member>> {

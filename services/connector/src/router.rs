@@ -21,38 +21,23 @@ const RETRY: Duration = Duration::from_millis(50);
 /// Routes until it is dropped.
 pub(crate) async fn run(links: Links) {
     let hub = links.hub().clone();
-    let (wanted, routing) = hub.wanted();
     loop {
-        let waiting: Vec<Arc<Room>> = wanted.lock().expect("wanted").values().cloned().collect();
+        let now = hub.clock().now();
+        // Out of the hub before a room is locked: whoever holds a room may want a
+        // link for it.
+        let wanted = hub.take_wanted().into_values();
+        let waiting: Vec<Arc<Room>> = wanted.filter(|room| !route(&links, room, now)).collect();
         if waiting.is_empty() {
-            routing.notified().await;
+            hub.routing().await;
             continue;
         }
-        let now = hub.clock().now();
-        let mut settled = Vec::new();
-        for room in &waiting {
-            if route(&links, room, now) {
-                settled.push(room.id.clone());
-            }
-        }
-        {
-            // Whoever was wanted again in the meantime has no route, and stays.
-            let mut wanted = wanted.lock().expect("wanted");
-            for id in settled {
-                if wanted.get(&id).is_some_and(|room| !is_wanted(&room.state())) {
-                    wanted.remove(&id);
-                }
-            }
-        }
+        hub.still_wanted(waiting);
         tokio::select! {
-            () = routing.notified() => {}
+            biased;
+            () = hub.routing() => {}
             () = hub.clock().sleep(RETRY) => {}
         }
     }
-}
-
-fn is_wanted(state: &State) -> bool {
-    !state.dead && matches!(state.route, Route::Wanted { .. })
 }
 
 /// Tries to take a room to a shard. True if it needs no more looking at.
@@ -100,14 +85,16 @@ fn choose(
     state: &mut State,
     waited: Duration,
 ) -> Option<(Arc<Link>, bool)> {
+    let view = links.view();
     if let Some(shard) = &state.redirect {
+        // Where this process sees a shard counts, should the two differ.
+        let shard = view.get(&shard.id).unwrap_or(shard);
         match links.get(shard).filter(|link| link.takes_rooms()) {
             Some(link) => return Some((link, true)),
             None if waited < OWNER_PATIENCE => return None,
             None => state.redirect = None,
         }
     }
-    let view = links.view();
     let ranked: Vec<&Shard> = view.ranked(&room.id);
     for (rank, shard) in ranked.into_iter().enumerate() {
         match links.get(shard) {

@@ -2,7 +2,7 @@
 
 use std::{
     pin::Pin,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, Weak},
     task::{Context, Poll},
 };
 
@@ -89,18 +89,27 @@ impl Upstream {
     }
 }
 
-/// The request stream of a link: each item carries all that waits.
+/// Whoever gives up opening a link must not leave a stream behind.
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        self.waker.wake();
+    }
+}
+
+/// The request stream of a link: each item carries all that waits. Ends with the
+/// last handle of its [`Upstream`].
 #[derive(Debug)]
-pub(crate) struct Requests(pub(crate) Arc<Upstream>);
+pub(crate) struct Requests(pub(crate) Weak<Upstream>);
 
 impl futures::Stream for Requests {
     type Item = LinkRequest;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.0.waker.register(cx.waker());
-        match self.0.take() {
+        let Some(upstream) = self.0.upgrade() else { return Poll::Ready(None) };
+        upstream.waker.register(cx.waker());
+        match upstream.take() {
             Some(request) => Poll::Ready(Some(request)),
-            None if self.0.has_ended() => Poll::Ready(None),
+            None if upstream.has_ended() => Poll::Ready(None),
             None => Poll::Pending,
         }
     }

@@ -186,7 +186,7 @@ export class Client {
   }
 
   #summary() {
-    const last = this.events.slice(-8).map(({ event, body }) => [event, body]);
-    return JSON.stringify(last);
+    const told = this.events.filter(({ event }) => !event.startsWith("handshake"));
+    return JSON.stringify(told.slice(-8).map(({ event, body }) => [event, body]));
   }
 }

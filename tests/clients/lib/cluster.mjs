@@ -164,6 +164,6 @@ export class Standalone extends Cluster {
 
 function service(name, program, { port, grpc, admin }, flags) {
   const common = ["--grpc-addr", `${HOST}:${grpc}`, "--admin-addr", `${HOST}:${admin}`];
-  const one = new Process(name, program, [...common, "--log", "info", ...flags], { admin });
+  const one = new Process(name, program, [...common, ...flags], { admin });
   return Object.assign(one, { host: HOST, port, grpc });
 }

@@ -35,7 +35,7 @@ export class Process {
   /** Starts it, and does not wait. */
   launch() {
     const file = path.join(BIN_DIR, this.program);
-    if (!existsSync(file)) throw new Error(`${file} is missing: run \`make build-dev\``);
+    if (!existsSync(file)) throw new Error(`${file} is missing: run \`cargo build\``);
     const child = spawn(file, this.flags, {
       stdio: ["ignore", "pipe", "pipe"],
       env: { ...process.env, RUST_BACKTRACE: "1" },

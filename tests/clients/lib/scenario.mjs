@@ -6,7 +6,7 @@ import { Cluster } from "./cluster.mjs";
 import { sleep, until } from "./wait.mjs";
 
 /** What is shown of each process's log when a test fails. */
-const LOG_LINES = 40;
+const LOG_LINES = Number(process.env.LOG_LINES ?? 40);
 
 let rooms = 0;
 

@@ -84,6 +84,8 @@ async fn without_a_heartbeat_a_session_ends_after_two_intervals() {
 async fn only_heartbeats_count_as_signs_of_life() {
     let fixture = start(Profile::master_connector(3)).await;
     let mut client = fixture.client().await;
+    // Between two ticks of the wheel.
+    tokio::time::sleep(Duration::from_millis(50)).await;
     for _ in 0..20 {
         tokio::time::sleep(Duration::from_millis(3_500)).await;
         client.send(package(3, b"")).await;

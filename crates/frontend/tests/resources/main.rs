@@ -138,12 +138,12 @@ async fn visits() {
         fixture.toy.closed.lock().unwrap().clear();
     };
     // The first fill what the allocator and the runtime keep.
-    visit_often(1_000).await;
+    visit_often(5_000).await;
     let before = Usage::now();
     visit_often(10_000).await;
     Usage::now().expect_as_before(&before);
     let outcome = frontend::HandshakeResult::Ok;
-    assert_eq!(fixture.metrics.handshakes(outcome).get(), 5_500);
+    assert_eq!(fixture.metrics.handshakes(outcome).get(), 7_500);
 }
 
 #[test]
@@ -183,4 +183,27 @@ async fn long_messages() {
 fn long_frame(payload: &[u8]) -> Vec<u8> {
     let len = (payload.len() as u64).to_be_bytes();
     [&[0x82, 0x80 | 127], &len[..], &[0; 4], payload].concat()
+}
+
+#[test]
+fn without_descriptors_accepting_waits_and_goes_on() {
+    alone(no_descriptors());
+}
+
+async fn no_descriptors() {
+    let fixture = Fixture::start().await;
+    let mut client = fixture.client().await;
+    let mut taken = Vec::new();
+    while let Ok(file) = std::fs::File::open("/dev/null") {
+        taken.push(file);
+    }
+    // The one that is left is the client's, so the server has none.
+    taken.pop();
+    let waiting = fixture.dial().await;
+    fixture.until("accept fails", |f| f.metrics.accept_errors.get() > 1).await;
+    client.echo("\"unharmed\"").await;
+    drop(taken);
+    fixture.until("accepted", |f| f.metrics.connections.get() == 2).await;
+    drop(waiting);
+    fixture.until("gone", |f| f.metrics.connections.get() == 1).await;
 }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
-    BODY_LEN_MAX, Dictionary, Protos, PushRoute, Schema, decode_frame, encode_notify, encode_push,
-    encode_request, route,
+    BODY_LEN_MAX, Dictionary, ProfileName, Protos, PushRoute, Schema, Side, decode_frame,
+    encode_notify, encode_push, encode_request, route,
 };
 
 const KNOWN: &[&str] = &[route::ENTER, route::SEND];
@@ -165,6 +165,16 @@ fn a_client_that_kept_protos_of_another_server_is_sent_empty_ones() {
 }
 
 #[test]
+fn protos_without_a_version_are_always_sent() {
+    let gate = || Profile::named(ProfileName::Starter, Side::Gate, 0);
+    let protos = r#"{"server":{},"client":{},"version":""}"#;
+    let want = format!(r#"hello {{"code":200,"sys":{{"protos":{protos},"useProto":true}}}}"#);
+    for version in ["\"\"", "0", "null", "\"x\""] {
+        check(gate(), &[&format!(r#"hello {{"sys":{{"protoVersion":{version}}}}}"#)], &[&want]);
+    }
+}
+
+#[test]
 fn a_pitaya_client_gets_what_it_survives() {
     let hello = r#"hello {"sys":{"platform":"mac","libVersion":"0.3.5"}}"#;
     check(
@@ -315,7 +325,7 @@ fn a_kick_reaches_only_clients_that_are_working() {
 
 #[test]
 fn a_connection_is_small() {
-    assert!(size_of::<Conn>() <= 40, "{}", size_of::<Conn>());
+    assert!(size_of::<Conn>() <= 48, "{}", size_of::<Conn>());
 }
 
 #[test]

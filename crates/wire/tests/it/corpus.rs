@@ -7,12 +7,14 @@ use crate::{all_vectors, text, unhex};
 
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 5] = [
+const TARGETS: [Target; 7] = [
     ("package", fuzzing::package),
     ("message", fuzzing::message),
     ("protobuf", fuzzing::protobuf),
     ("handshake", fuzzing::handshake),
     ("tcp", fuzzing::tcp),
+    ("signed", fuzzing::signed),
+    ("files", fuzzing::files),
 ];
 
 fn dir(target: &str) -> PathBuf {
@@ -61,6 +63,7 @@ fn write_seed_corpus() {
                 let which = u8::from(id >= "PB-18");
                 write("protobuf", id, &[&[which], &bytes()[..]].concat());
             }
+            "rsa" => write("signed", id, vector["body"].to_string().as_bytes()),
             "capture" => {
                 let (is_gate, mut stream) = (id.ends_with("gate"), Vec::new());
                 for frame in vector["frames"].as_array().expect("frames") {
@@ -75,5 +78,11 @@ fn write_seed_corpus() {
             }
             _ => {}
         }
+    }
+    for (index, body) in crate::signing::bodies().iter().enumerate() {
+        write("signed", &format!("body-{index:02}"), &crate::signing::bytes(body));
+    }
+    for (name, files) in crate::files::SEEDS {
+        write("files", name, files);
     }
 }

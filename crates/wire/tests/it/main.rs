@@ -4,10 +4,13 @@
 // `allow-unwrap-in-tests` does not reach the helpers of an integration test.
 #![allow(clippy::unwrap_used)]
 
+mod branches;
 mod captures;
 mod corpus;
+mod files;
 mod profile;
 mod protobuf;
+mod signing;
 mod vectors;
 
 use serde_json::Value;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use model::{Position, UserName};
+use model::{Position, Seq, UserName};
 use rpc::chat::v1::{self as pb, RefusedReason, reply};
 
 use super::{compared, deliver, reconcile, restart, room_on, shard};
@@ -63,22 +63,34 @@ fn on_joined(hub: &Hub, room: &Arc<Room>, request_id: u64, joined: pb::Joined, b
     // What was said before is not for the newcomer.
     batch.flush_room(room);
     let mut state = room.state();
+    if matches!(state.route, Route::Rejoining { .. }) {
+        // Its place in the stream is before the re-join's: it will be asked again.
+        return;
+    }
     let Some(pending) = take(&mut state, request_id) else { return };
-    let Ask::Join { reply_to, name } = &pending.ask else { return };
+    let Ask::Join { name, .. } = &pending.ask else { return };
+    let position: Position = joined.position.unwrap_or_default().into();
     state.seen = state.seen.max(joined.fence.unwrap_or_default().into());
     if state.digest.is_none() {
         let names = joined.roster.iter().filter_map(|name| UserName::parse(name).ok());
         // A presence of this name follows if it is new.
         state.roster = names.filter(|other| !joined.announced || other != name).collect();
-        state.attach(&room.id, joined.position.unwrap_or_default().into());
+        state.attach(&room.id, position);
     }
-    if pending.session.is_closed() || pending.abandoned {
+    let session = &pending.session;
+    if session.is_closed() || pending.abandoned {
         hub.answer(&pending, 503, b"{}");
-        return hub.send_leave(room, &mut state, &pending.session);
+        // The client may have asked again in the meantime.
+        let is_wanted = !session.is_closed() && state.wants(session.id());
+        if !is_wanted {
+            hub.send_leave(room, &mut state, session);
+        }
+        return;
     }
     let member = Member {
         session: Arc::clone(&pending.session),
         name: name.clone(),
+        mark: position,
         grant: std::sync::Mutex::new(joined.grant.unwrap_or_default().into()),
     };
     state.add_member(Arc::new(member));
@@ -91,7 +103,7 @@ fn on_joined(hub: &Hub, room: &Arc<Room>, request_id: u64, joined: pb::Joined, b
     drop(state);
     pending.session.state().set_place(Place::Inside(Arc::clone(room), name.clone()));
     let body = wire::to_json(&serde_json::json!({ "users": users }));
-    respond(hub, room, &pending, reply_to.as_ref(), "enter", 200, body.into(), batch);
+    respond(hub, room, &pending, 200, body.into(), batch);
 }
 
 fn on_gone(room: &Arc<Room>, request_id: u64) {
@@ -103,34 +115,52 @@ fn on_gone(room: &Arc<Room>, request_id: u64) {
 
 fn on_published(hub: &Hub, room: &Arc<Room>, request_id: u64, batch: &mut Batch) {
     let Some(pending) = take(&mut room.state(), request_id) else { return };
-    let Ask::Publish { reply_to, .. } = &pending.ask else { return };
-    respond(hub, room, &pending, reply_to.as_ref(), "send", 200, Bytes::from_static(b"{}"), batch);
+    respond(hub, room, &pending, 200, Bytes::from_static(b"{}"), batch);
+}
+
+/// Answers a request whose entry comes in a replay, before the entry itself is
+/// given to anybody (contract, rule 15).
+fn answer_first(
+    hub: &Hub,
+    room: &Arc<Room>,
+    state: &mut State,
+    entry: &pb::Entry,
+    batch: &mut Batch,
+) {
+    if !hub.made(&entry.cmid) {
+        return;
+    }
+    let asked = |pending: &Pending| matches!(&pending.ask, Ask::Publish { cmid, .. } if *cmid == entry.cmid);
+    if let Some(at) = state.pending.iter().position(asked)
+        && let Some(pending) = state.pending.remove(at)
+    {
+        respond(hub, room, &pending, 200, Bytes::from_static(b"{}"), batch);
+    }
 }
 
 /// Answers a client in its place among the pushes.
-#[allow(
-    clippy::too_many_arguments,
-    reason = "each is a different thing, and there are three callers"
-)]
 fn respond(
     hub: &Hub,
     room: &Arc<Room>,
     pending: &Pending,
-    reply_to: Option<&wire::RawId>,
-    route: &'static str,
     code: u16,
     body: Bytes,
     batch: &mut Batch,
 ) {
-    if pending.abandoned {
-        return;
-    }
+    let seconds = || (hub.clock().now() - pending.started).as_secs_f64();
+    let (reply_to, route) = match &pending.ask {
+        _ if pending.abandoned => return,
+        Ask::Leave => return,
+        Ask::Join { reply_to, .. } => {
+            hub.metrics().enter_seconds.observe(seconds());
+            (reply_to, "enter")
+        }
+        Ask::Publish { reply_to, .. } => {
+            hub.metrics().send_seconds.observe(seconds());
+            (reply_to, "send")
+        }
+    };
     hub.count_answer(pending, route, code);
-    let seconds = (hub.clock().now() - pending.started).as_secs_f64();
-    match route {
-        "enter" => hub.metrics().enter_seconds.observe(seconds),
-        _ => hub.metrics().send_seconds.observe(seconds),
-    }
     if let Some(id) = reply_to {
         batch.response(room, &pending.session, *id, body);
     }
@@ -144,47 +174,57 @@ fn on_refused(
     refused: &pb::Refused,
     batch: &mut Batch,
 ) {
-    let reason = refused.reason();
     let mut state = room.state();
+    let is_rejoining = matches!(state.route, Route::Rejoining { .. });
     let is_rejoin =
         matches!(state.route, Route::Rejoining { request_id: id, .. } if id == request_id);
+    let reason = match refused.reason() {
+        // Whatever it says, the members have to be taken somewhere.
+        reason if is_rejoin && reason != RefusedReason::Moved => RefusedReason::Unavailable,
+        RefusedReason::Unspecified => RefusedReason::Unavailable,
+        reason => reason,
+    };
+    let is_attached = state.digest.is_some() && !is_rejoin;
     match reason {
-        RefusedReason::Moved | RefusedReason::Unavailable => {
-            // Nothing has changed there: the same is asked again, elsewhere or later.
-            if let Some(pending) =
-                state.pending.iter_mut().find(|pending| pending.request_id == request_id)
-            {
-                pending.sent = false;
-            } else if !is_rejoin {
-                return;
+        // Nothing has changed there: the same is asked again, elsewhere or later.
+        RefusedReason::Moved => {
+            let found = state.unsend(request_id);
+            // What was served is about to leave this shard; the word of it follows.
+            if is_rejoin || (found && !is_attached && !is_rejoining) {
+                elsewhere(hub, link, room, &mut state, refused);
             }
-            if state.digest.is_some() && reason == RefusedReason::Unavailable && !is_rejoin {
-                // The room is served, but its store is not: nothing to look for.
-                let Some(pending) = take(&mut state, request_id) else { return };
-                drop(state);
-                return refuse(hub, room, &pending, reason, batch);
+        }
+        RefusedReason::Unavailable if !is_attached => {
+            let found = state.unsend(request_id);
+            if is_rejoin || (found && !is_rejoining) {
+                elsewhere(hub, link, room, &mut state, refused);
             }
-            if state.digest.is_some() && reason == RefusedReason::Moved && !is_rejoin {
-                // The room is about to leave this shard; the word of it follows.
-                return;
-            }
-            link.forget(&room.id);
-            let wait =
-                if reason == RefusedReason::Moved { Duration::ZERO } else { UNAVAILABLE_WAIT };
-            state.detach(hub.clock().now(), wait);
-            state.redirect = refused.shard.as_ref().and_then(shard);
-            drop(state);
-            hub.want(room);
         }
         _ => {
             let Some(pending) = take(&mut state, request_id) else { return };
             drop(state);
-            if matches!(pending.ask, Ask::Join { .. }) {
+            if matches!(pending.ask, Ask::Join { .. }) && !pending.abandoned {
                 pending.session.state().set_place(Place::Outside);
             }
             refuse(hub, room, &pending, reason, batch);
         }
     }
+}
+
+/// Takes a room off a shard that does not serve it.
+fn elsewhere(
+    hub: &Hub,
+    link: &Arc<Link>,
+    room: &Arc<Room>,
+    state: &mut State,
+    refused: &pb::Refused,
+) {
+    link.forget(&room.id);
+    state.redirect = refused.shard.as_ref().and_then(shard);
+    // Without a better address, the same shard may be asked again: not at once.
+    let wait = if state.redirect.is_some() { Duration::ZERO } else { UNAVAILABLE_WAIT };
+    state.detach(hub.clock().now(), wait);
+    hub.want(room);
 }
 
 /// Tells a client that its request was refused, as the original does where it can.
@@ -195,11 +235,6 @@ fn refuse(
     reason: RefusedReason,
     batch: &mut Batch,
 ) {
-    let (reply_to, route) = match &pending.ask {
-        Ask::Join { reply_to, .. } => (reply_to, "enter"),
-        Ask::Publish { reply_to, .. } => (reply_to, "send"),
-        Ask::Leave => return,
-    };
     let (code, body) = match reason {
         RefusedReason::NameTaken => (500, Bytes::from_static(br#"{"code":500,"error":true}"#)),
         RefusedReason::NotAMember | RefusedReason::NoSuchTarget => {
@@ -212,7 +247,7 @@ fn refuse(
         RefusedReason::RoomFull => (503, error_body(503, "the room is full")),
         _ => (503, error_body(503, "the room cannot be served now, try again")),
     };
-    respond(hub, room, pending, reply_to.as_ref(), route, code, body, batch);
+    respond(hub, room, pending, code, body, batch);
 }
 
 fn on_rejoined(
@@ -244,8 +279,14 @@ fn on_rejoined(
             *member.grant.lock().expect("a grant") = readmitted.grant.unwrap_or_default().into();
         }
     }
+    if verdict == pb::Verdict::Reset {
+        // A log that began after the one that the members know: all of it is new.
+        let epoch = rejoined.position.map_or(state.mark.epoch, |at| Position::from(at).epoch);
+        state.mark = Position { epoch, seq: Seq(0) };
+    }
     for entry in rejoined.entries {
         if state.mark.seq.0 < entry.seq {
+            answer_first(hub, room, &mut state, &entry, batch);
             deliver(room, &mut state, entry, batch);
         }
     }
@@ -259,7 +300,11 @@ fn on_rejoined(
     state.send_again();
     state.send_waiting(&room.id);
     // A log that does not outlive its shard promised nothing about the past.
-    let cut = verdict != pb::Verdict::Complete && !link.is_volatile;
+    let cut = match verdict {
+        pb::Verdict::Complete => false,
+        pb::Verdict::Truncated => true,
+        pb::Verdict::Reset | pb::Verdict::Unspecified => !link.is_volatile,
+    };
     let members = if cut { Arc::clone(&state.members) } else { Arc::default() };
     drop(state);
 
@@ -303,9 +348,13 @@ fn on_fetched(
     entries.sort_by_key(|entry| entry.seq);
     for entry in entries {
         if entry.seq > state.mark.seq.0 {
+            answer_first(hub, room, &mut state, &entry, batch);
             deliver(room, &mut state, entry, batch);
         }
     }
+    let up_to = state.mark.seq.max(hole.up_to);
+    state.change_digest(|digest| digest.head = up_to);
+    state.mark.seq = up_to;
 }
 
 fn label(verdict: pb::Verdict) -> &'static str {

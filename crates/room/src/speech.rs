@@ -1,0 +1,147 @@
+//! What is said: from the wish to say it to whoever hears it.
+
+use model::{Identity, LinkId, Position, Seq, UserName};
+
+use crate::{
+    AppendResult, Effect, Entry, Event, Kind, NewEntry, Origin, Outcome, Place, Publish, Refusal,
+    Room, Target, log::Draft,
+};
+
+impl Room {
+    pub(crate) fn publish(&mut self, publish: Publish, effects: &mut Vec<Effect>) {
+        let origin = publish.origin.clone();
+        match self.accept(publish) {
+            Ok(Some(at)) => self.answer(&[origin], Ok(at), effects),
+            Ok(None) => effects.push(Effect::Append),
+            Err(refusal) => self.answer(&[origin], Err(refusal), effects),
+        }
+    }
+
+    /// Puts a message in line. `Ok(Some)` if it was stored before.
+    fn accept(&mut self, publish: Publish) -> Result<Option<(Seq, u64)>, Refusal> {
+        let Publish { origin, target, content, cmid, digest } = publish;
+        let author = match &origin {
+            Origin::Session { link, session, .. } => self
+                .roster
+                .by_session(*link, *session)
+                .map(|member| (member.name.clone(), member.identity)),
+            Origin::Call { name, identity, .. } => Some((name.clone(), *identity)),
+        };
+        let (author, author_identity) = author.ok_or(Refusal::NotAMember)?;
+        // A repeated message is answered whatever has become of its target.
+        if let Some(repeated) = self.log.repeat(author_identity, &cmid, digest, &origin) {
+            return repeated.map(|stored| stored.map(|stored| (stored.seq, stored.at_ms)));
+        }
+        if self.releasing {
+            return Err(Refusal::Moved);
+        }
+        let kind = match target {
+            Target::All => Kind::Message,
+            Target::One(target) => {
+                let target_identity =
+                    self.roster.get(&target).ok_or(Refusal::NoSuchTarget)?.identity;
+                Kind::Whisper { target, target_identity }
+            }
+        };
+        let entry = NewEntry { kind, author, author_identity, content, cmid, digest };
+        self.log.push(Draft { entry, origins: vec![origin] }).map(|()| None)
+    }
+
+    pub(crate) fn answer(
+        &self,
+        origins: &[Origin],
+        stored: Result<(Seq, u64), Refusal>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let stored = stored.map(|(seq, at_ms)| (Position { epoch: self.epoch, seq }, at_ms));
+        for origin in origins {
+            match origin {
+                Origin::Session { link, request_id, .. } => {
+                    let outcome =
+                        stored.map(|(position, at_ms)| Outcome::Published { position, at_ms });
+                    self.reply(*link, *request_id, outcome, effects);
+                }
+                Origin::Call { ticket, .. } => {
+                    let outcome = stored.map(|(position, _)| position);
+                    effects.push(Effect::Answer { ticket: *ticket, outcome });
+                }
+            }
+        }
+    }
+
+    pub(crate) fn appended(&mut self, result: AppendResult, effects: &mut Vec<Effect>) {
+        match result {
+            AppendResult::Stored { at_ms } => {
+                for (entry, origins) in self.log.stored(at_ms) {
+                    self.answer(&origins, Ok((entry.seq, at_ms)), effects);
+                    self.push(&entry, effects);
+                }
+            }
+            AppendResult::Duplicates(found) => {
+                for (stored, origins) in self.log.duplicates(&found) {
+                    self.answer(&origins, stored.map(|stored| (stored.seq, stored.at_ms)), effects);
+                }
+            }
+            AppendResult::Superseded | AppendResult::Unknown => return self.close(effects),
+            AppendResult::Failed => {
+                let origins = self.log.fail_in_flight();
+                self.answer(&origins, Err(Refusal::Unavailable), effects);
+            }
+        }
+        if self.releasing {
+            self.close(effects);
+        } else if !self.log.is_idle() {
+            effects.push(Effect::Append);
+        }
+    }
+
+    /// Sends a stored entry to every link that somebody sits behind who gets it.
+    fn push(&mut self, entry: &Entry, effects: &mut Vec<Effect>) {
+        let only = match &entry.kind {
+            Kind::Message => None,
+            Kind::Whisper { target, target_identity } => {
+                let Some(link) = self.link_of(target, *target_identity) else { return };
+                Some(link)
+            }
+        };
+        for (&link, digest) in
+            self.links.iter_mut().filter(|(link, _)| only.is_none_or(|only| only == **link))
+        {
+            let (before, prev) = (digest.value(), digest.head);
+            digest.head = entry.seq;
+            let event = Event::Entry { entry: entry.clone(), prev };
+            effects.push(Effect::Send {
+                link,
+                event,
+                digest_delta: digest.value().wrapping_sub(before),
+            });
+        }
+    }
+
+    /// True if `entry` is for somebody behind `link`.
+    pub(crate) fn concerns(&self, entry: &Entry, link: LinkId) -> bool {
+        match &entry.kind {
+            Kind::Message => true,
+            Kind::Whisper { target, target_identity } => {
+                self.link_of(target, *target_identity) == Some(link)
+            }
+        }
+    }
+
+    /// The link that leads to somebody; nobody else under that name will do.
+    fn link_of(&self, name: &UserName, identity: Identity) -> Option<LinkId> {
+        let member = self.roster.get(name).filter(|member| member.identity == identity)?;
+        match member.place {
+            Place::Session { link, .. } => Some(link),
+            _ => None,
+        }
+    }
+
+    /// The entries above `after` that `link` was sent, if the room still has them.
+    #[must_use]
+    pub fn sent_since(&self, link: LinkId, after: Position) -> Option<Vec<Entry>> {
+        let digest = self.links.get(&link).filter(|digest| digest.epoch == after.epoch)?;
+        let entries = self.log.since(after.seq)?;
+        Some(entries.filter(|e| e.seq <= digest.head && self.concerns(e, link)).cloned().collect())
+    }
+}

@@ -1,0 +1,87 @@
+//! What a connector has got wrong, after a heartbeat's digest did not match.
+
+use std::collections::HashSet;
+
+use model::{LinkId, RoomId, SessionId};
+use room::Input;
+use rpc::{
+    chat::v1::{self as pb, event, reply},
+    convert,
+};
+
+use super::Link;
+
+impl Link {
+    /// Tells a connector what it has got wrong, and forgets members that it does
+    /// not know.
+    pub(super) fn compare(&self, request_id: u64, compare: pb::Compare) {
+        let link = self.outbox.link;
+        let mut differing = Vec::new();
+        let mut listed = HashSet::new();
+        for room in compare.rooms {
+            let Ok(id) = convert::room(&room.room) else { continue };
+            // First, so that what is told of the room is without them.
+            self.forget(&id, &room.session_ids);
+            let compared = self.rooms.read(&id, |open| compare_room(open, link, &room));
+            match compared {
+                Some(None) => {}
+                Some(Some(compared)) => differing.push(compared),
+                None => differing.push(pb::ComparedRoom {
+                    room: room.room.clone(),
+                    ..pb::ComparedRoom::default()
+                }),
+            }
+            listed.insert(id);
+        }
+        for id in self.outbox.rooms() {
+            if !listed.contains(&id) {
+                self.forget(&id, &[]);
+            }
+        }
+        self.rooms.0.metrics.digest_mismatches.inc_by(differing.len() as u64);
+        let compared = pb::Compared { rooms: differing };
+        let reply = pb::Reply {
+            request_id,
+            room: String::new(),
+            result: Some(reply::Result::Compared(compared)),
+        };
+        self.outbox.push(event::Event::Reply(reply), 0);
+    }
+
+    /// Takes out the members behind this link that its connector does not name.
+    fn forget(&self, id: &RoomId, known: &[u64]) {
+        let link = self.outbox.link;
+        let known: HashSet<u64> = known.iter().copied().collect();
+        let sessions = self.rooms.read(id, |open| open.sessions(link).collect::<Vec<_>>());
+        for session in sessions.unwrap_or_default() {
+            if !known.contains(&session.0) {
+                self.rooms.apply_open(id, Input::Leave { link, request_id: 0, session });
+            }
+        }
+    }
+}
+
+fn compare_room(
+    open: &room::Room,
+    link: LinkId,
+    room: &pb::CompareRoom,
+) -> Option<pb::ComparedRoom> {
+    let missing =
+        room.session_ids.iter().copied().filter(|id| !open.has_session(link, SessionId(*id)));
+    let missing_session_ids: Vec<u64> = missing.collect();
+    let digest = open.digest(link);
+    let mark = room.mark.unwrap_or_default();
+    let agrees = digest
+        .is_some_and(|d| (d.epoch.0, d.head.0, d.roster) == (mark.epoch, mark.seq, room.roster));
+    if agrees && missing_session_ids.is_empty() {
+        return None;
+    }
+    Some(pb::ComparedRoom {
+        room: room.room.clone(),
+        known: digest.is_some(),
+        position: digest.map(|d| pb::Position { epoch: d.epoch.0, seq: d.head.0 }),
+        fence: Some(open.fence().into()),
+        roster: open.members().map(|member| member.name.to_string()).collect(),
+        missing_session_ids,
+    })
+}

@@ -1,0 +1,139 @@
+//! One shard, or two, over real sockets; connectors, back ends and people are played.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+#![allow(clippy::disallowed_methods, reason = "a test makes its own world")]
+
+mod access;
+mod api;
+mod commands;
+mod connector;
+mod digest;
+mod ends;
+mod forward;
+mod links;
+mod moves;
+mod rejoins;
+mod remote;
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use chassis::{App, World};
+use chat::{Config, Server};
+use clap::Parser;
+use cluster::View;
+use model::RoomId;
+use rpc::chat::v1::{
+    chat_peer_client::ChatPeerClient, chat_remote_client::ChatRemoteClient,
+    chat_service_client::ChatServiceClient,
+};
+use tokio::{sync::watch, task::JoinHandle, time::timeout};
+use tokio_util::sync::CancellationToken;
+use tonic::{Status, transport::Channel};
+
+/// Whatever is waited for comes at once, or the test has failed.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A shard that runs.
+struct Chat {
+    id: String,
+    addr: SocketAddr,
+    channel: Channel,
+    view: Arc<watch::Sender<View>>,
+    shutdown: CancellationToken,
+    served: JoinHandle<anyhow::Result<()>>,
+    app: App,
+}
+
+fn config(args: &[&str]) -> Config {
+    let is_given = args.iter().any(|arg| arg.starts_with("--grpc-addr"));
+    let anywhere: &[&str] = if is_given { &[] } else { &["--grpc-addr=127.0.0.1:0"] };
+    Config::parse_from(["chat"].iter().chain(anywhere).chain(args))
+}
+
+impl Chat {
+    /// A shard that sees nobody but itself.
+    async fn start(args: &[&str]) -> Self {
+        Self::start_as("chat-0", args).await
+    }
+
+    async fn start_as(id: &str, args: &[&str]) -> Self {
+        let view = Arc::new(watch::Sender::new(View::default()));
+        let me = [format!("--shard-id={id}"), format!("--shards={id}=127.0.0.1:1")];
+        let args: Vec<&str> = me.iter().map(String::as_str).chain(args.iter().copied()).collect();
+        let mut app = App::detached(World::real());
+        let server =
+            Server::bind_with(&config(&args), &mut app, Some(Arc::clone(&view) as _)).await;
+        let server = server.unwrap();
+        let addr = server.grpc_addr();
+        let served = tokio::spawn(server.serve());
+        let channel = World::real().net.channel(&addr.to_string()).await.unwrap();
+        let chat =
+            Self { id: id.into(), addr, channel, view, shutdown: app.shutdown(), served, app };
+        chat.see(&[&chat]);
+        chat
+    }
+
+    /// Two shards that see each other.
+    async fn two(args: &[&str]) -> (Self, Self) {
+        let (zero, one) =
+            (Self::start_as("chat-0", args).await, Self::start_as("chat-1", args).await);
+        zero.see(&[&zero, &one]);
+        one.see(&[&zero, &one]);
+        (zero, one)
+    }
+
+    /// Shows it `shards` as ready.
+    fn see(&self, shards: &[&Self]) {
+        self.view.send_replace(view(shards));
+    }
+
+    fn rpc(&self) -> ChatServiceClient<Channel> {
+        ChatServiceClient::new(self.channel.clone())
+    }
+
+    fn remote(&self) -> ChatRemoteClient<Channel> {
+        ChatRemoteClient::new(self.channel.clone())
+    }
+
+    fn peer(&self) -> ChatPeerClient<Channel> {
+        ChatPeerClient::new(self.channel.clone())
+    }
+
+    /// Waits until it has ended by itself.
+    async fn ended(self) {
+        timeout(PATIENCE, self.served).await.expect("the end").unwrap().unwrap();
+        timeout(PATIENCE, self.app.tasks().wait()).await.expect("the end of all tasks");
+        assert!(!self.app.tasks().have_failed());
+    }
+}
+
+fn view(shards: &[&Chat]) -> View {
+    View::new(
+        shards.iter().map(|chat| cluster::Shard {
+            id: chat.id.parse().unwrap(),
+            addr: chat.addr.to_string(),
+        }),
+    )
+}
+
+/// A room that `chat` should serve when all of `shards` are ready.
+fn room_of(chat: &Chat, shards: &[&Chat]) -> String {
+    let view = view(shards);
+    let owned =
+        |room: &String| view.owner(&RoomId::parse(room).unwrap()).unwrap().id.as_str() == chat.id;
+    (0..).map(|n| format!("room-{n}")).find(owned).unwrap()
+}
+
+fn file(name: &str, content: &str) -> PathBuf {
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+    std::fs::write(&path, content).unwrap();
+    path
+}
+
+/// What programs match on: `CODE REASON`.
+fn why(status: &Status) -> String {
+    use tonic_types::StatusExt;
+    let details = status.get_error_details();
+    let reason = details.error_info().map(|info| info.reason.as_str());
+    format!("{:?} {}", status.code(), reason.unwrap_or("-"))
+}

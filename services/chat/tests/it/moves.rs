@@ -1,0 +1,93 @@
+//! Rooms that are served elsewhere, or go there.
+
+use rpc::chat::v1 as pb;
+
+use crate::{
+    Chat,
+    commands::{join, join_redirected, join_seen, rejoin, say},
+    connector::Connector,
+    room_of,
+};
+
+#[tokio::test]
+async fn a_join_for_a_room_of_another_shard_is_sent_there_once() {
+    let (zero, one) = Chat::two(&[]).await;
+    let room = room_of(&one, &[&zero, &one]);
+    let mut a = Connector::open(&zero, "a").await;
+    let moved = format!("Moved to chat-1 {}", one.addr);
+    assert_eq!(a.ask(join(&room, 1, "ann"), 1).await, [format!("#1 {moved}")]);
+    let at = pb::Position { epoch: 1, seq: 1 };
+    assert_eq!(a.ask(rejoin(&room, at, &[(1, "ann")], None), 1).await, [format!("#2 {moved}")]);
+    // Whoever was sent here is served: the two would send it to and fro.
+    let told = a.ask(join_redirected(&room, 1, "ann"), 2).await;
+    assert_eq!(told, ["#3 in @1 [ann] new", "+ann(1)"]);
+    // And now the room is here, for everybody.
+    assert_eq!(a.ask(join(&room, 2, "bob"), 2).await, ["#4 in @1 [ann bob] new", "+bob(2)"]);
+}
+
+#[tokio::test]
+async fn a_changed_view_takes_away_the_rooms_that_it_gives_to_others() {
+    let (zero, one) = Chat::two(&[]).await;
+    let (theirs, ours) = (room_of(&one, &[&zero, &one]), room_of(&zero, &[&zero, &one]));
+    zero.see(&[&zero]);
+    let mut a = Connector::open(&zero, "a").await;
+    a.ask(join(&theirs, 1, "ann"), 2).await;
+    a.ask(join(&ours, 2, "bob"), 2).await;
+    zero.see(&[&zero, &one]);
+    assert_eq!(a.told().await, format!("moved to chat-1 {}", one.addr));
+    assert_eq!(a.ask(say(&ours, 2, "hi"), 2).await, ["#3 stored 2", "2<1 bob: hi"]);
+    a.check_digest().await;
+}
+
+/// The fence of whoever let a session in.
+async fn fence_of_join(a: &mut Connector, join: pb::command::Command) -> (pb::Fence, u64) {
+    a.send([join]).await;
+    loop {
+        let event = a.event().await.unwrap().event.unwrap();
+        let pb::event::Event::Reply(pb::Reply { result: Some(result), .. }) = event else {
+            continue;
+        };
+        let pb::reply::Result::Joined(joined) = result else { panic!("{result:?}") };
+        return (joined.fence.unwrap(), joined.position.unwrap().epoch);
+    }
+}
+
+#[tokio::test]
+async fn whoever_has_seen_a_later_owner_starts_a_new_log_above_it() {
+    let chat = Chat::start(&[]).await;
+    let mut a = Connector::open(&chat, "a").await;
+    let mut b = Connector::open(&chat, "b").await;
+    let (first, epoch) = fence_of_join(&mut a, join("r", 1, "ann")).await;
+    assert_eq!(a.told().await, "+ann(1)");
+    // What it has itself is nothing new.
+    let (again, same) = fence_of_join(&mut b, join_seen("r", 1, "bob", first)).await;
+    assert_eq!((again, same), (first, epoch));
+    assert_eq!(a.told().await, "+bob");
+
+    let mut c = Connector::open(&chat, "c").await;
+    let seen = pb::Fence { r#gen: first.r#gen + 1_000_000, term: 9 };
+    let (above, other) = fence_of_join(&mut c, join_seen("r", 1, "cat", seen)).await;
+    assert!(above.r#gen > seen.r#gen && other != epoch, "{above:?}");
+    assert_eq!(a.told().await, "moved");
+}
+
+#[tokio::test]
+async fn a_shard_that_was_superseded_gives_the_room_up() {
+    let (zero, one) = Chat::two(&[]).await;
+    let room = room_of(&zero, &[&zero, &one]);
+    let mut a = Connector::open(&zero, "a").await;
+    let (fence, _) = fence_of_join(&mut a, join(&room, 1, "ann")).await;
+    assert_eq!(a.told().await, "+ann(1)");
+    let request = |r#gen, term| pb::SupersededRequest {
+        room: room.clone(),
+        shard_id: "chat-1".into(),
+        r#gen,
+        term,
+    };
+    // An old claim is no news.
+    zero.peer().superseded(request(fence.r#gen, fence.term)).await.unwrap();
+    assert_eq!(a.ask(say(&room, 1, "hi"), 2).await, ["#2 stored 2", "2<1 ann: hi"]);
+    zero.peer().superseded(request(fence.r#gen, fence.term + 1)).await.unwrap();
+    assert_eq!(a.told().await, "moved");
+    assert_eq!(a.ask(say(&room, 1, "ho"), 1).await, ["#3 Moved"]);
+}
