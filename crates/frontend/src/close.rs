@@ -9,8 +9,6 @@ pub enum CloseReason {
     NotHttp,
     /// The client's HTTP request was not a WebSocket upgrade.
     HttpRefused,
-    /// Raw TCP packages, which this server does not take.
-    TransportRefused,
     /// More connections than allowed.
     ConnectionsMax,
     /// No handshake ACK in time.
@@ -39,12 +37,11 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Those that the engine knows by itself.
-    const OWN: [Self; 16] = [
+    const OWN: [Self; 15] = [
         Self::PeerClosed,
         Self::PeerLost,
         Self::NotHttp,
         Self::HttpRefused,
-        Self::TransportRefused,
         Self::ConnectionsMax,
         Self::HandshakeTimeout,
         Self::HeartbeatTimeout,
@@ -80,7 +77,6 @@ impl CloseReason {
             Self::PeerLost => "peer_lost",
             Self::NotHttp => "not_http",
             Self::HttpRefused => "http_refused",
-            Self::TransportRefused => "transport_refused",
             Self::ConnectionsMax => "connections_max",
             Self::HandshakeTimeout => "handshake_timeout",
             Self::HeartbeatTimeout => "heartbeat_timeout",
@@ -111,14 +107,7 @@ impl CloseReason {
     pub(crate) fn is_abrupt(self) -> bool {
         // A slow consumer's stream ends within a frame, and its outbox is what
         // must be got rid of.
-        matches!(
-            self,
-            Self::PeerLost
-                | Self::SlowConsumer
-                | Self::Bug
-                | Self::NotHttp
-                | Self::TransportRefused
-        )
+        matches!(self, Self::PeerLost | Self::SlowConsumer | Self::Bug | Self::NotHttp)
     }
 }
 
@@ -135,6 +124,6 @@ mod tests {
         let mut names = CloseReason::ALL.map(|reason| reason.as_str());
         names.sort_unstable();
         assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "{names:?}");
-        assert!(wire::CloseReason::ALL.iter().all(|r| CloseReason::Protocol(*r).number() > 16));
+        assert!(wire::CloseReason::ALL.iter().all(|r| CloseReason::Protocol(*r).number() > 15));
     }
 }

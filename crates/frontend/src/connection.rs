@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use chassis::{ReadHalf, Stream};
+use chassis::Stream;
 use tokio_tungstenite::tungstenite::{Error, error::ProtocolError};
 use wire::{Conn, Kind, Output, Package};
 
@@ -20,6 +20,7 @@ use crate::{
     outgoing::{self, Transport},
     server::{Admitted, Shared},
     socket::Socket,
+    tcp::{Tcp, TcpError},
     upgrade::{self, Opening},
 };
 
@@ -57,17 +58,24 @@ pub(crate) async fn serve<H: Handler>(
         })
         .await
     };
-    let (response, rest) = match opening {
-        Opening::WebSocket { response, rest } => (response, Some(rest)),
-        Opening::Refused { response } => (response, None),
-        Opening::Tcp => return end.session.close(CloseReason::TransportRefused),
+    let options = &end.shared.options;
+    let (source, is_deaf) = match opening {
+        Opening::WebSocket { response, rest } => {
+            end.session.push_raw(&response.into());
+            (Source::WebSocket(Socket::new(read, rest, options.message_len_max())), false)
+        }
+        Opening::Refused { response } => {
+            end.session.push_raw(&response.into());
+            end.session.close(CloseReason::HttpRefused);
+            (Source::WebSocket(Socket::new(read, Vec::new(), options.message_len_max())), true)
+        }
+        Opening::Tcp { head } => {
+            end.session.speak(Transport::Tcp);
+            (Source::Tcp(Tcp::new(read, &head, options.body_len_max())), false)
+        }
         Opening::Closed(reason) => return end.session.close(reason),
     };
-    end.session.push_raw(&response.into());
-    if rest.is_none() {
-        end.session.close(CloseReason::HttpRefused);
-    }
-    let mut connection = Connection::new(end, read, rest);
+    let mut connection = Connection::new(end, source, is_deaf);
     poll_fn(|cx| connection.poll(cx)).await;
 }
 
@@ -125,10 +133,16 @@ impl<H: Handler> Drop for End<H> {
     }
 }
 
-/// A connection that speaks WebSocket, or was refused.
+/// Where packages come from.
+enum Source {
+    WebSocket(Socket),
+    Tcp(Tcp),
+}
+
+/// A connection that speaks Pomelo, or was refused.
 struct Connection<H: Handler> {
     end: End<H>,
-    socket: Socket,
+    source: Source,
     conn: Conn,
     /// None until the end is near.
     closing: Option<Closing>,
@@ -143,13 +157,9 @@ struct Closing {
 }
 
 impl<H: Handler> Connection<H> {
-    /// `rest` is what the client sent behind its upgrade; none if it was refused.
-    fn new(end: End<H>, read: ReadHalf, rest: Option<Vec<u8>>) -> Self {
-        let is_deaf = rest.is_none();
-        let message_len_max = end.shared.options.message_len_max();
-        let socket = Socket::new(read, rest.unwrap_or_default(), message_len_max);
+    fn new(end: End<H>, source: Source, is_deaf: bool) -> Self {
         let conn = Conn::new(Arc::clone(&end.shared.profile), H::KNOWN);
-        Self { end, socket, conn, closing: None, is_deaf }
+        Self { end, source, conn, closing: None, is_deaf }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -173,24 +183,65 @@ impl<H: Handler> Connection<H> {
             return self.end.session.close(CloseReason::PeerLost);
         }
         for _ in 0..MESSAGES_PER_POLL {
-            match self.poll_message(cx) {
-                Poll::Ready(Ok(Some(frame))) => self.handle_frame(frame),
-                Poll::Ready(Ok(None)) => {}
-                Poll::Ready(Err(error)) => return self.handle_error(&error),
-                Poll::Pending => return self.socket.shrink(),
-            }
-            if self.end.session.is_closed() {
+            let input = match &self.source {
+                Source::WebSocket(_) => self.poll_frame(cx),
+                Source::Tcp(_) => self.poll_package(cx),
+            };
+            if input.is_pending() || self.end.session.is_closed() {
                 return;
             }
         }
         cx.waker().wake_by_ref();
     }
 
+    /// Takes one WebSocket message, or the end of them.
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self.poll_message(cx) {
+            Poll::Ready(Ok(Some(frame))) => self.handle_frame(frame),
+            Poll::Ready(Ok(None)) => {}
+            Poll::Ready(Err(error)) => self.handle_error(&error),
+            Poll::Pending => {
+                if let Source::WebSocket(socket) = &mut self.source {
+                    socket.shrink();
+                }
+                return Poll::Pending;
+            }
+        }
+        Poll::Ready(())
+    }
+
+    /// Takes one package of a raw TCP client, or the end of them.
+    fn poll_package(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Source::Tcp(tcp) = &mut self.source else { return Poll::Ready(()) };
+        let mut outputs = Vec::new();
+        match ready!(tcp.poll_package(cx, self.end.shared.common.metrics.bytes(Direction::In))) {
+            Ok(package) => self.handle_package(package, &mut outputs),
+            Err(error) => {
+                self.is_deaf = true;
+                tracing::debug!(
+                    session_id = self.end.session.id(),
+                    error = chassis::chain(&error),
+                    "unreadable"
+                );
+                match error {
+                    TcpError::Ended => self.end.session.close(CloseReason::PeerClosed),
+                    TcpError::Lost => self.end.session.close(CloseReason::PeerLost),
+                    TcpError::Malformed(error) => {
+                        self.conn.handle_error(error, &mut outputs);
+                        self.carry_out(&mut outputs);
+                    }
+                }
+            }
+        }
+        Poll::Ready(())
+    }
+
     /// Reads one message, and sends what the WebSocket itself answers.
     fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Error>> {
+        let Source::WebSocket(socket) = &mut self.source else { return Poll::Ready(Ok(None)) };
         let mut answer = Vec::new();
         let bytes_in = self.end.shared.common.metrics.bytes(Direction::In);
-        let message = self.socket.poll_message(cx, bytes_in, &mut answer);
+        let message = socket.poll_message(cx, bytes_in, &mut answer);
         if !answer.is_empty() {
             self.end.session.push_raw(&answer.into());
         }
@@ -237,7 +288,7 @@ impl<H: Handler> Connection<H> {
                     if let Some(kind) = package.first().and_then(|kind| sent_kind(*kind)) {
                         shared.common.metrics.packages(Direction::Out, kind).inc();
                     }
-                    session.push_raw(&outgoing::package(Transport::WebSocket, &package));
+                    session.push_raw(&outgoing::package(session.transport(), &package));
                 }
                 Output::Call(call) => shared.handler.call(session, call),
                 Output::Close(reason) => session.close(CloseReason::Protocol(reason)),
@@ -262,9 +313,15 @@ impl<H: Handler> Connection<H> {
     fn begin_closing(&mut self, reason: CloseReason) {
         let session = &self.end.session;
         tracing::debug!(session_id = session.id(), peer_addr = %session.peer(), reason = reason.as_str(), "closing");
-        // After an HTTP response nothing is to be said.
-        if reason != CloseReason::HttpRefused {
-            session.seal(Bytes::from_static(CLOSE_FRAME));
+        match self.source {
+            // After an HTTP response nothing is to be said.
+            Source::WebSocket(_) if reason == CloseReason::HttpRefused => {}
+            Source::WebSocket(_) => session.seal(Bytes::from_static(CLOSE_FRAME)),
+            // The end of the stream says it.
+            Source::Tcp(_) => {
+                session.seal(Bytes::new());
+                self.is_deaf = true;
+            }
         }
         self.closing = Some(Closing {
             deadline: self.close_deadline(),
@@ -307,7 +364,10 @@ impl<H: Handler> Connection<H> {
     fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         for _ in 0..MESSAGES_PER_POLL {
             let is_over = match self.is_deaf {
-                true => ready!(self.socket.poll_discard(cx)),
+                true => ready!(match &mut self.source {
+                    Source::WebSocket(socket) => socket.poll_discard(cx),
+                    Source::Tcp(tcp) => tcp.poll_discard(cx),
+                }),
                 false => ready!(self.poll_message(cx)).is_err(),
             };
             if is_over {

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  accept ─▶ upgrade ─▶ Connection, one task ──────────────────────┐
-//!              │          WebSocket ─▶ packages ─▶ wire::Conn ─▶ Handler::call
+//!              │   WebSocket or TCP ─▶ packages ─▶ wire::Conn ─▶ Handler::call
 //!            refuse       outbox ◀── what the socket did not take ◀─┐
 //!                                                                   │
 //!  any task ─▶ Session::send ─▶ one write, straight to the socket ──┘
@@ -27,6 +27,7 @@ mod outgoing;
 mod server;
 mod session;
 mod socket;
+mod tcp;
 mod upgrade;
 mod wheel;
 mod writer;

@@ -9,7 +9,6 @@ pub(crate) enum Transport {
     /// Each package is one binary WebSocket message.
     WebSocket,
     /// Packages one after the other.
-    #[allow(dead_code, reason = "raw TCP is sniffed, and taken later")]
     Tcp,
 }
 

@@ -14,7 +14,8 @@ use futures::task::AtomicWaker;
 use wire::{Kind, RawId};
 
 use crate::{
-    CloseReason, Direction, Metrics, Outgoing, outgoing,
+    CloseReason, Direction, Metrics, Outgoing,
+    outgoing::{self, Transport},
     wheel::Timeouts,
     writer::{Pushed, Writer},
 };
@@ -171,6 +172,16 @@ impl<S> Session<S> {
 
     fn is_acknowledged(&self) -> bool {
         self.is_acknowledged.load(Ordering::Acquire)
+    }
+
+    /// Chooses how packages travel, before the first is sent.
+    pub(crate) fn speak(&self, transport: Transport) {
+        self.writer().transport = transport;
+    }
+
+    /// How packages travel.
+    pub(crate) fn transport(&self) -> Transport {
+        self.writer().transport
     }
 
     /// The client has acknowledged the handshake.

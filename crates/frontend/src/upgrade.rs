@@ -28,7 +28,10 @@ pub(crate) enum Opening {
         rest: Vec<u8>,
     },
     /// Packages without anything around.
-    Tcp,
+    Tcp {
+        /// What was read of them.
+        head: Vec<u8>,
+    },
     /// Something that it will not get.
     Refused {
         /// To be sent before closing.
@@ -50,7 +53,7 @@ pub(crate) async fn open(read: &mut ReadHalf) -> Opening {
         }
         // One byte tells: package types are 1 to 5, HTTP methods are letters.
         match head[0] {
-            0x01..=0x05 => return Opening::Tcp,
+            0x01..=0x05 => return Opening::Tcp { head },
             b'A'..=b'Z' => {}
             _ => return Opening::Closed(CloseReason::NotHttp),
         }
@@ -164,7 +167,7 @@ mod tests {
                     String::from_utf8_lossy(response).into_owned()
                 }
                 Opening::Refused { response } => String::from_utf8_lossy(response).into_owned(),
-                Opening::Tcp => "tcp".to_owned(),
+                Opening::Tcp { .. } => "tcp".to_owned(),
                 Opening::Closed(reason) => reason.as_str().to_owned(),
             };
             assert!(got.contains(expected), "{request:?} in pieces of {size}: {got}");

@@ -7,4 +7,5 @@ mod fixture;
 mod hostile;
 mod protocol;
 mod push;
+mod tcp;
 mod timeouts;
