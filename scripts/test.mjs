@@ -58,7 +58,8 @@ const STAGES = [
   },
   {
     name: "build",
-    run: ["cargo", "build", "--workspace", "--bins", "--locked"],
+    // All targets: the same features as for the tests, so that nothing is built twice.
+    run: ["cargo", "build", "--workspace", "--all-targets", "--locked"],
     minutes: 20,
     needed: true,
   },
@@ -77,6 +78,13 @@ const STAGES = [
     minutes: 10,
   },
   { name: "grpcurl", run: nodeTests("tests/system", ["tests/system/grpcurl.test.mjs"]), counts: NODE },
+  {
+    name: "conformance",
+    run: ["node", "tests/conformance/run.mjs"],
+    env: { SHADDOCK_BIN_DIR: BINARIES },
+    counts: PLAIN,
+    minutes: 8,
+  },
   { name: "browser", run: ["node", "tests/browser/run.mjs"], counts: PLAIN },
 ];
 

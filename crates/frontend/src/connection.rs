@@ -134,6 +134,10 @@ impl<H: Handler> Drop for End<H> {
 }
 
 /// Where packages come from.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "nearly all are WebSockets; a box would cost each an allocation"
+)]
 enum Source {
     WebSocket(Socket),
     Tcp(Tcp),

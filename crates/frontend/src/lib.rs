@@ -24,6 +24,7 @@ mod connection;
 mod metrics;
 mod options;
 mod outgoing;
+mod protocol;
 mod server;
 mod session;
 mod socket;
@@ -38,6 +39,7 @@ pub use crate::close::CloseReason;
 pub use crate::metrics::{Direction, HandshakeResult, Metrics};
 pub use crate::options::Options;
 pub use crate::outgoing::{Outgoing, OutgoingBuilder};
+pub use crate::protocol::ProtocolOptions;
 pub use crate::server::Server;
 pub use crate::session::Session;
 

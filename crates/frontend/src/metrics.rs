@@ -1,7 +1,7 @@
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge},
-    registry::Registry,
+    registry::{Registry, Unit},
 };
 use wire::Kind;
 
@@ -100,7 +100,7 @@ impl Metrics {
         r.register("sessions", "Sessions open now", metrics.sessions.clone());
         r.register("handshakes", "Handshakes by how they ended", handshakes);
         r.register("packages", "Packages received and sent; sent: one frame each", packages);
-        r.register("bytes", "Bytes received and sent", bytes);
+        r.register_with_unit("traffic", "Bytes received and sent", Unit::Bytes, bytes);
         r.register("writes", "Writes to clients' sockets", metrics.writes.clone());
         r.register("closes", "Connections closed, by reason", closes);
         r.register(
@@ -161,7 +161,7 @@ mod tests {
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
         for line in [
             "connector_packages_total{direction=\"out\",kind=\"data\"} 1",
-            "connector_bytes_total{direction=\"in\"} 7",
+            "connector_traffic_bytes_total{direction=\"in\"} 7",
             "connector_handshakes_total{result=\"timeout\"} 1",
             "connector_closes_total{reason=\"slow_consumer\"} 1",
             "connector_closes_total{reason=\"attack\"} 0",

@@ -6,7 +6,9 @@ mod members;
 mod moves;
 mod properties;
 mod rejoins;
+mod sim;
 mod speech;
+mod store;
 
 use std::iter;
 

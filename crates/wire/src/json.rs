@@ -9,9 +9,6 @@ use crate::text;
 /// Why a body is not JSON.
 #[derive(Debug, thiserror::Error)]
 pub enum JsonError {
-    /// The bytes are neither UTF-8 nor CESU-8.
-    #[error("body is not text")]
-    NotText,
     /// The text is not JSON, or is nested deeper than 128 levels.
     #[error("body is not json")]
     Syntax(#[source] serde_json::Error),
@@ -127,7 +124,8 @@ impl Formatter for EscapeAstral {
 ///
 /// Accepts UTF-8 and CESU-8, which the browser builds send for characters above
 /// U+FFFF. Half a surrogate pair, whether as bytes or as a `\u` escape, becomes
-/// U+FFFD: a JS client sends one when it cuts a text inside an emoji.
+/// U+FFFD: a JS client sends one when it cuts a text inside an emoji. So does every
+/// byte that is neither.
 ///
 /// The value takes up to about a hundred times the memory of `body`.
 ///
@@ -135,7 +133,8 @@ impl Formatter for EscapeAstral {
 ///
 /// [`JsonError`], for everything else that is not one JSON value.
 pub fn parse_json(body: &[u8]) -> Result<Value, JsonError> {
-    let text = text::from_wire(body).ok_or(JsonError::NotText)?;
+    // As the original's `Buffer.toString` does, golden invalid-utf8.
+    let text = text::from_wire(body).unwrap_or_else(|| String::from_utf8_lossy(body));
     serde_json::from_str(&text).or_else(|error| {
         // serde_json refuses lone `\ud800`; looked for only in this rare case.
         let repaired = replace_lone_escapes(&text).ok_or(JsonError::Syntax(error))?;
@@ -245,7 +244,7 @@ mod tests {
     #[test]
     fn what_is_not_json_is_refused() {
         let error = |body: &[u8]| parse_json(body).unwrap_err();
-        assert!(matches!(error(b"\"\xff\""), JsonError::NotText));
+        assert_eq!(parse_json(b"\"x\xff\xfey\"").unwrap(), json!("x\u{fffd}\u{fffd}y"));
         assert!(matches!(error(b""), JsonError::Syntax(_)));
         assert!(matches!(error(br#"{"a":"\ud83d"#), JsonError::Syntax(_)));
         assert!(matches!(error("[".repeat(200).as_bytes()), JsonError::Syntax(_)));

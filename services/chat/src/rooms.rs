@@ -5,6 +5,8 @@
 //! came to be.
 
 mod effects;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{HashMap, hash_map::Entry},

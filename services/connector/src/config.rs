@@ -71,6 +71,15 @@ pub struct Config {
     )]
     pub link_outbox_max: NonZeroUsize,
 
+    /// What clients are told.
+    #[command(flatten)]
+    pub protocol: frontend::ProtocolOptions,
+
+    /// Demand that clients sign what they say (RSA, `encrypt: true` of the
+    /// JavaScript client); a wrong signature ends the session
+    #[arg(long, env = "SHADDOCK_CRYPTO")]
+    pub crypto: bool,
+
     /// Limits towards clients.
     #[command(flatten)]
     pub frontend: frontend::Options,

@@ -52,6 +52,9 @@ impl Server {
         discovery: Option<Arc<dyn Discovery>>,
     ) -> anyhow::Result<Self> {
         let access = config.access.load(config.grpc_addr).map_err(StartError)?;
+        let profile =
+            config.protocol.load(wire::Side::Connector, config.heartbeat).map_err(StartError)?;
+        let profile = Arc::new(if config.crypto { profile.with_signing() } else { profile });
         let listener = app.net().listen(config.listen_addr, "--listen-addr").await?;
         let client_addr = listener.local_addr()?;
         let (host, port) = advertised(config, client_addr)?;
@@ -64,7 +67,6 @@ impl Server {
             None => discover(config, app).view(),
         };
         let (world, shutdown, tasks) = (app.world().clone(), app.shutdown(), app.tasks().clone());
-        let profile = Arc::new(wire::Profile::master_connector(config.heartbeat));
         let hub = Hub::new(world.clone(), metrics, Deadlines::new(config.request_timeout));
         let opener = Opener {
             hub: hub.clone(),

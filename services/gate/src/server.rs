@@ -12,7 +12,6 @@ use rpc::{
     gate::v1::gate_service_server::{GateServiceServer, SERVICE_NAME},
 };
 use tokio_util::sync::CancellationToken;
-use wire::Profile;
 
 use crate::{
     Config, Metrics, announcements::Listening, clients::Clients, directory::Directory,
@@ -48,6 +47,8 @@ impl Server {
     ///
     /// [`StartError`]: a port in use, an unreadable token.
     pub async fn bind(config: &Config, app: &mut App) -> anyhow::Result<Self> {
+        // The original's gate has no heartbeat.
+        let profile = Arc::new(config.protocol.load(wire::Side::Gate, 0).map_err(StartError)?);
         let access = config.access.load(config.grpc_addr).map_err(StartError)?;
         let clients = app.net().listen(config.listen_addr, "--listen-addr").await?;
         let grpc = app.net().listen(config.grpc_addr, "--grpc-addr").await?;
@@ -64,7 +65,7 @@ impl Server {
             grpc,
             frontend: frontend::Server {
                 listener: clients,
-                profile: Arc::new(Profile::master_gate()),
+                profile,
                 handler: Arc::new(Clients { gate: gate.clone() }),
                 options: config.frontend.clone(),
                 metrics: frontend::Metrics::register(app.registry(), "gate"),

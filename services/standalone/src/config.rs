@@ -91,6 +91,15 @@ pub struct Config {
     #[arg(long, env = "SHADDOCK_ROOM_IDLE", value_name = "TIME", default_value = "5m", value_parser = humantime::parse_duration)]
     pub room_idle: Duration,
 
+    /// What clients are told.
+    #[command(flatten)]
+    pub protocol: frontend::ProtocolOptions,
+
+    /// Demand that clients sign what they say to the connector (RSA, `encrypt:
+    /// true` of the JavaScript client); a wrong signature ends the session
+    #[arg(long, env = "SHADDOCK_CRYPTO")]
+    pub crypto: bool,
+
     /// Limits towards clients.
     #[command(flatten)]
     pub frontend: frontend::Options,
@@ -129,6 +138,8 @@ impl Config {
             heartbeat: self.heartbeat,
             content_max: self.content_max,
             request_timeout: self.request_timeout,
+            protocol: self.protocol.clone(),
+            crypto: self.crypto,
             frontend: self.frontend.clone(),
             access: self.access.clone(),
             chassis: self.chassis.clone(),
@@ -141,6 +152,7 @@ impl Config {
             listen_addr: self.gate_client_addr,
             grpc_addr: self.gate_grpc_addr,
             connectors: List::fixed([connector]),
+            protocol: self.protocol.clone(),
             frontend: self.frontend.clone(),
             access: self.access.clone(),
             chassis: self.chassis.clone(),

@@ -1,6 +1,6 @@
 use std::net::SocketAddr;
 
-use chassis::App;
+use chassis::{App, StartError};
 use cluster::{Connector, Shard};
 
 use crate::Config;
@@ -23,11 +23,22 @@ impl Server {
     /// [`chassis::StartError`] for a port in use or an unreadable token.
     pub async fn bind(config: &Config, app: &mut App) -> anyhow::Result<Self> {
         let chat_config = config.chat();
-        let chat = chat::Server::bind(&chat_config, app).await?;
+        let chat = chat::Server::bind(&chat_config, app);
+        let chat =
+            chat.await.map_err(|e| in_our_words(e, &[("--grpc-addr", "--chat-grpc-addr")]))?;
         let shard = Shard { id: chat_config.shard_id, addr: chat.grpc_addr().to_string() };
-        let connector = connector::Server::bind(&config.connector(shard), app).await?;
+        let connector_config = config.connector(shard);
+        let connector = connector::Server::bind(&connector_config, app);
+        let flags = [
+            ("--listen-addr", "--connector-client-addr"),
+            ("--grpc-addr", "--connector-grpc-addr"),
+        ];
+        let connector = connector.await.map_err(|e| in_our_words(e, &flags))?;
         let listed = Connector { id: None, addr: connector.grpc_addr().to_string() };
-        let gate = gate::Server::bind(&config.gate(listed), app).await?;
+        let gate_config = config.gate(listed);
+        let gate = gate::Server::bind(&gate_config, app);
+        let flags = [("--listen-addr", "--gate-client-addr"), ("--grpc-addr", "--gate-grpc-addr")];
+        let gate = gate.await.map_err(|e| in_our_words(e, &flags))?;
         let metrics = web_server::Metrics::register(app.registry());
         let web_config = config.web_server(gate.client_addr(), connector.client_addr());
         let (net, tasks) = (app.net().clone(), app.tasks().clone());
@@ -74,4 +85,16 @@ impl Server {
         });
         all.await.map(|_| ())
     }
+}
+
+/// What a part says when it cannot start, with this program's names of its flags.
+fn in_our_words(error: anyhow::Error, flags: &[(&str, &str)]) -> anyhow::Error {
+    let Some(StartError(text)) = error.downcast_ref() else { return error };
+    // Whole words only: one flag's name may be the end of another's.
+    let word = |word: &str| {
+        let bare = word.trim_matches(['(', ')', ':', ',']);
+        let ours = flags.iter().find(|(theirs, _)| *theirs == bare);
+        ours.map_or_else(|| word.to_owned(), |(theirs, ours)| word.replace(theirs, ours))
+    };
+    StartError(text.split(' ').map(word).collect::<Vec<_>>().join(" ")).into()
 }

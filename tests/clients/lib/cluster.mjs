@@ -51,9 +51,21 @@ export class Cluster {
   /** Starts a system, and waits until a client could use it. */
   static async start(options) {
     const cluster = await Cluster.plan(options);
-    for (const one of cluster.processes) one.launch();
-    await cluster.ready();
-    return cluster;
+    return await cluster.startOrStop(async () => {
+      for (const one of cluster.processes) one.launch();
+      await cluster.ready();
+    });
+  }
+
+  /** Leaves no process behind if the start fails. */
+  async startOrStop(start) {
+    try {
+      await start();
+      return this;
+    } catch (error) {
+      await this.stop();
+      throw error;
+    }
   }
 
   get processes() {
@@ -153,8 +165,7 @@ export class Standalone extends Cluster {
       view("connector", { port: ports["connector-client"], grpc: ports["connector-grpc"] }),
     ];
     cluster.gate = view("gate", { port: ports["gate-client"], grpc: ports["gate-grpc"] });
-    await all.start();
-    return cluster;
+    return await cluster.startOrStop(() => all.start());
   }
 
   get processes() {

@@ -1,5 +1,5 @@
 // pomelo-client-websocket in Node, unmodified: another line of descent of the
-// official client, with other gaps. See the table of clients in docs/protocol.md.
+// official client, with other gaps (it reads one package of a frame and drops the rest).
 "use strict";
 
 const Pomelo = require("pomelo-client-websocket");

@@ -5,7 +5,7 @@ import { after, before, test } from "node:test";
 import { Cluster } from "./cluster.mjs";
 import { sleep, until } from "./wait.mjs";
 
-/** What is shown of each process's log when a test fails. */
+/** What is shown of each process's log when a test fails; SHADDOCK_LOG says what is logged. */
 const LOG_LINES = Number(process.env.LOG_LINES ?? 40);
 
 let rooms = 0;
@@ -44,10 +44,10 @@ export const KINDS = ["official", "community"];
 
 /** Says something in a room until the answer is good; for rooms that are moving. */
 export async function sendUntilHeard(client, content, ms) {
-  let answer = null;
-  await until(ms, `${client} is heard; last answer ${JSON.stringify(answer)}`, async () => {
-    answer = await client.send(content);
-    return Object.keys(answer).length === 0;
+  await until(ms, `${client} is heard`, async () => {
+    const answer = await client.send(content);
+    if (answer.code) throw new Error(`${client} is answered ${JSON.stringify(answer)}`);
+    return true;
   });
 }
 

@@ -35,7 +35,7 @@ impl Process {
         health.set_service_status(SERVICE, ServingStatus::Serving).await;
         let (bound, addr_of) = tokio::sync::oneshot::channel();
         runtime.spawn(async move {
-            let listener = TcpListener::bind(addr).await.unwrap();
+            let listener = bind(addr).await;
             bound.send(listener.local_addr().unwrap()).unwrap();
             let incoming = TcpListenerStream::new(listener);
             tonic::transport::Server::builder()
@@ -52,6 +52,18 @@ impl Process {
 
     fn kill(&mut self) {
         self.runtime.take().unwrap().shutdown_background();
+    }
+}
+
+/// Takes the port, as soon as the process that had it has let it go.
+async fn bind(addr: SocketAddr) -> TcpListener {
+    loop {
+        match TcpListener::bind(addr).await {
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            bound => return bound.unwrap(),
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use model::{Epoch, Identity, LinkId, RoomDigest, RoomId, Seq, SessionId, UserName};
 
-use crate::{Effect, Event, Newcomer, Outcome, Rejoin, Room};
+use crate::{Effect, Entry, Event, Kind, Newcomer, Outcome, Rejoin, Room};
 
 /// All links that are up, and every request ever made.
 pub(super) struct Connectors {
@@ -170,6 +170,16 @@ impl Attached {
 }
 
 impl Known {
+    /// True if an entry is for somebody behind this link.
+    pub(super) fn hears(&self, entry: &Entry) -> bool {
+        match &entry.kind {
+            Kind::Message => !self.sessions.is_empty(),
+            Kind::Whisper { target, target_identity } => {
+                self.sessions.values().any(|(name, who)| (name, who) == (target, target_identity))
+            }
+        }
+    }
+
     fn on_event(&mut self, event: &Event, asked: &HashMap<u64, Asked>) {
         match event {
             Event::Reply { request_id, outcome: Ok(outcome) } => {

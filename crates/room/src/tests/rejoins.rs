@@ -200,6 +200,9 @@ fn a_mark_beyond_the_ring_needs_the_log() {
         ("B'' rejoin @1 1+bob:2 +2", "B'' #10 Complete @5 [ann bob] 1:2 missed 2 3 4 5"),
         ("B''' rejoin @1 1+bob:2 +2,3", "B''' #11 Complete @5 [ann bob] 1:2 missed 2 3 4 5"),
         ("B'''' rejoin @1 1+bob:2 +lost", "B'''' #12 Truncated @5 [ann bob] 1:2"),
+        // What was read has the last word, and what is not after the mark is left out.
+        ("B''''' rejoin @2 1+bob:2 +lost", "B''''' #13 Truncated @5 [ann bob] 1:2"),
+        ("B'''''' rejoin @2 1+bob:2 +2,3", "B'''''' #14 Complete @5 [ann bob] 1:2 missed 3 4 5"),
     ]);
 }
 

@@ -7,7 +7,11 @@ use std::{
 
 use model::{Epoch, RoomDigest, RoomId, Seq, UserName};
 use rpc::chat::v1::{self as pb, Command, Event, LinkRequest, LinkResponse, command, event, reply};
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{
+    sync::mpsc,
+    task::AbortHandle,
+    time::{Instant, timeout_at},
+};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
@@ -26,6 +30,13 @@ pub(crate) struct Connector {
     /// The sessions of the joins and re-joins that were not answered yet.
     joining: BTreeMap<u64, (String, Vec<u64>)>,
     leaving: BTreeMap<u64, u64>,
+    beating: Option<AbortHandle>,
+}
+
+impl Drop for Connector {
+    fn drop(&mut self) {
+        self.close();
+    }
 }
 
 /// What is known of a room that somebody is in.
@@ -39,14 +50,15 @@ struct Known {
 impl Connector {
     /// Opens a link and says twice a second that it is there.
     pub(crate) async fn open(chat: &Chat, id: &str) -> Self {
-        let link = Self::open_silent(chat, id).await;
+        let mut link = Self::open_silent(chat, id).await;
         let requests = link.requests.clone();
-        tokio::spawn(async move {
+        let beating = tokio::spawn(async move {
             let beat = || commands::alone(command::Command::Heartbeat(pb::LinkHeartbeat {}));
             while requests.send(beat()).await.is_ok() {
                 tokio::time::sleep(Duration::from_millis(500)).await;
             }
         });
+        link.beating = Some(beating.abort_handle());
         link
     }
 
@@ -77,6 +89,7 @@ impl Connector {
             rooms: BTreeMap::new(),
             joining: BTreeMap::new(),
             leaving: BTreeMap::new(),
+            beating: None,
         })
     }
 
@@ -98,6 +111,7 @@ impl Connector {
 
     /// Says that nothing will follow.
     pub(crate) fn close(&mut self) {
+        self.beating.take().inspect(AbortHandle::abort);
         self.requests = mpsc::channel(1).0;
     }
 
@@ -137,19 +151,19 @@ impl Connector {
 
     /// The next event that is no heartbeat; the status at the end of the link.
     pub(crate) async fn event(&mut self) -> Result<Event, Option<Status>> {
+        let deadline = Instant::now() + PATIENCE;
         loop {
-            let event = self.any_event().await?;
-            if !matches!(event.event, Some(event::Event::Heartbeat(_))) {
+            let event = self.any_event(deadline).await?;
+            if !is_heartbeat(&event) {
                 return Ok(event);
             }
         }
     }
 
-    async fn any_event(&mut self) -> Result<Event, Option<Status>> {
+    async fn any_event(&mut self, deadline: Instant) -> Result<Event, Option<Status>> {
         while self.waiting.is_empty() {
-            let response = timeout(PATIENCE, self.responses.message()).await.expect("an event");
-            let response = response.map_err(Some)?.ok_or(None)?;
-            let is_heartbeat = |e: &Event| matches!(e.event, Some(event::Event::Heartbeat(_)));
+            let response = timeout_at(deadline, self.responses.message()).await;
+            let response = response.expect("an event").map_err(Some)?.ok_or(None)?;
             self.batches += usize::from(!response.events.iter().all(is_heartbeat));
             self.waiting.extend(response.events);
         }
@@ -172,8 +186,8 @@ impl Connector {
     pub(crate) async fn check_digest(&mut self) -> u64 {
         self.heartbeat = None;
         while self.heartbeat.is_none() {
-            let event = self.any_event().await.unwrap();
-            assert!(matches!(event.event, Some(event::Event::Heartbeat(_))), "{}", render(&event));
+            let event = self.any_event(Instant::now() + PATIENCE).await.unwrap();
+            assert!(is_heartbeat(&event), "{}", render(&event));
         }
         let (theirs, ours) = self.heartbeat.unwrap();
         assert_eq!(theirs, ours, "{:?}", self.rooms);
@@ -262,6 +276,10 @@ impl Connector {
             }
         }
     }
+}
+
+fn is_heartbeat(event: &Event) -> bool {
+    matches!(event.event, Some(event::Event::Heartbeat(_)))
 }
 
 fn render(event: &Event) -> String {

@@ -68,7 +68,7 @@ async fn a_verdict_says_what_cannot_follow() {
         (pb::Position { seq: 4, ..at }, "#3 Complete @9 [ann bob] missed 5 6 7 8 9"),
         (pb::Position { seq: 9, ..at }, "#4 Complete @9 [ann bob]"),
         (pb::Position { seq: 10, ..at }, "#5 Reset @9 [ann bob]"),
-        (pb::Position { epoch: at.epoch + 1, seq: 9 }, "#6 Reset @9 [ann bob]"),
+        (pb::Position { epoch: at.epoch + 1, seq: 9 }, "#6 Reset @9 [ann bob] missed 5 6 7 8 9"),
     ] {
         assert_eq!(b.ask(rejoin("r", mark, &[(1, "bob")], None), 1).await, [expected]);
     }
@@ -99,12 +99,12 @@ async fn names_that_are_new_are_told_and_names_of_others_are_refused() {
     let mut b = Connector::open(&chat, "b").await;
     a.ask(join("r", 1, "ann"), 2).await;
     let at = a.at("r");
-    let back = rejoin("r", at, &[(1, "ann"), (2, "bob")], None);
-    assert_eq!(b.ask(back, 1).await, ["#1 Complete @1 [ann bob] not [1]"]);
+    let back = rejoin("r", at, &[(3, "ann"), (2, "bob")], None);
+    assert_eq!(b.ask(back, 1).await, ["#1 Complete @1 [ann bob] not [3]"]);
     assert_eq!(a.told().await, "+bob");
     // An older right wins.
     let grant = pb::Grant { fence: None, number: 1 };
-    let back = rejoin("r", at, &[(1, "ann"), (2, "bob")], Some(grant));
+    let back = rejoin("r", at, &[(3, "ann"), (2, "bob")], Some(grant));
     assert_eq!(b.ask(back, 1).await, ["#2 Complete @1 [bob ann]"]);
     assert_eq!(a.told().await, "close 1: logged in elsewhere");
 }
