@@ -6,7 +6,14 @@ use sim::{Calm, Fault, Plan};
 
 use crate::{acked, calm, couples, is_quiet, noise, owner, secs, try_all};
 
-#[allow(unused)] fn trace() { let _ = tracing_subscriber::fmt().with_env_filter("info,connector=debug,chat=debug,cluster=debug").with_test_writer().without_time().try_init(); }
+#[allow(unused)]
+fn trace() {
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter("info,connector=debug,chat=debug,cluster=debug")
+        .with_test_writer()
+        .without_time()
+        .try_init();
+}
 fn one_shard(seed: u64) -> Plan {
     let mut plan = couples(Plan::new(seed));
     plan.shards.truncate(1);
