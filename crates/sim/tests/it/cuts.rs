@@ -2,18 +2,10 @@
 
 use std::time::Duration;
 
-use sim::{Calm, Fault, Plan};
+use sim::{Fault, Plan};
 
-use crate::{acked, calm, couples, is_quiet, noise, owner, secs, try_all};
+use crate::{acked, calm, couples, is_quiet, noise, secs, try_all};
 
-#[allow(unused)]
-fn trace() {
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter("info,connector=debug,chat=debug,cluster=debug")
-        .with_test_writer()
-        .without_time()
-        .try_init();
-}
 fn one_shard(seed: u64) -> Plan {
     let mut plan = couples(Plan::new(seed));
     plan.shards.truncate(1);
@@ -87,26 +79,6 @@ fn a_cut_that_is_longer_than_the_grace_is_one_leave_and_one_return() {
             let noise = noise(outcome);
             if noise == expected { Ok(()) } else { Err(noise.join("\n")) }
         },
-    );
-}
-
-#[test]
-fn a_room_that_a_cut_tore_in_two_is_one_again_when_it_is_mended() {
-    trace();
-    try_all(
-        |seed| {
-            let plan = couples(Plan::new(seed));
-            let (a, b) = ("connector-0".to_owned(), owner(&plan, "r"));
-            let mend = secs(18 + seed % 10);
-            let mut plan =
-                plan.with(secs(10), Fault::Cut(a.clone(), b.clone())).with(mend, Fault::Mend(a, b));
-            plan.length = secs(65);
-            // Without a common store each half has a log of its own meanwhile, and
-            // nobody has both.
-            let calm = Calm { lost: vec![(secs(9), mend + secs(5))], ..calm(&plan, mend) };
-            (plan, calm)
-        },
-        |_| Err("show".into()),
     );
 }
 
