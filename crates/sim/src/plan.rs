@@ -130,13 +130,12 @@ impl Plan {
         for id in &self.connectors {
             host(id).connector(sim);
         }
-        for person in &self.people {
-            let (person, recorder, seed) = (person.clone(), recorder.clone(), self.seed);
-            sim.client(person.name.clone(), async move {
-                person.live(seed, recorder).await;
-                Ok(())
-            });
-        }
+        let lives = self.people.iter().map(|p| p.clone().live(self.seed, recorder.clone()));
+        let all = futures::future::join_all(lives.collect::<Vec<_>>());
+        sim.client("people", async {
+            all.await;
+            Ok(())
+        });
         Handles { views, switches }
     }
 

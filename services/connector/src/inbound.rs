@@ -179,6 +179,7 @@ fn on_moved(hub: &Hub, link: &Arc<Link>, moved: &pb::Moved) {
     link.forget(&room.id);
     state.detach(hub.clock().now(), Duration::ZERO);
     state.redirect = moved.shard.as_ref().and_then(shard);
+    state.lost = None;
     drop(state);
     tracing::debug!(room_id = %room.id, "room moved");
     hub.want(&room);

@@ -1,7 +1,7 @@
 //! One stream to one shard.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     pin::pin,
     sync::{
         Arc, Mutex,
@@ -49,9 +49,7 @@ pub(crate) struct Link {
     pub(crate) is_volatile: bool,
     pub(crate) upstream: Arc<Upstream>,
     /// Rooms that go over this link.
-    rooms: Mutex<BTreeMap<RoomId, Arc<Room>>>,
-    /// Rooms that go over it although the view gives them to another shard.
-    fallbacks: Mutex<BTreeSet<RoomId>>,
+    rooms: Mutex<BTreeMap<RoomId, (Arc<Room>, Why)>>,
     /// Wrapping sum of the rooms' digests.
     digest: AtomicU64,
     /// The shard asked to be left alone with new rooms.
@@ -59,6 +57,18 @@ pub(crate) struct Link {
     pub(crate) store_unreachable: AtomicBool,
     /// A comparison is under way.
     pub(crate) is_comparing: AtomicBool,
+}
+
+/// Why a room goes over a link.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Why {
+    /// The shard owns it by the view, or was named by another shard.
+    Owner,
+    /// By the view the shard owns it; but its last one was lost, and may be back.
+    Heir,
+    /// The view, or another shard, gives it to a shard that cannot be reached: this
+    /// one has to serve it.
+    Fallback,
 }
 
 impl Link {
@@ -77,28 +87,28 @@ impl Link {
             && !self.store_unreachable.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn take(&self, room: &Arc<Room>, is_fallback: bool) {
-        self.rooms.lock().expect("rooms").insert(room.id.clone(), Arc::clone(room));
-        let mut fallbacks = self.fallbacks.lock().expect("fallbacks");
-        if is_fallback {
-            fallbacks.insert(room.id.clone());
-        } else {
-            fallbacks.remove(&room.id);
-        }
+    pub(crate) fn take(&self, room: &Arc<Room>, why: Why) {
+        self.rooms.lock().expect("rooms").insert(room.id.clone(), (Arc::clone(room), why));
     }
 
     pub(crate) fn forget(&self, room: &RoomId) {
         self.rooms.lock().expect("rooms").remove(room);
-        self.fallbacks.lock().expect("fallbacks").remove(room);
     }
 
-    /// True if the room is here although its owner by the view is another.
+    /// True if the room must not be sent elsewhere from here.
     pub(crate) fn is_fallback(&self, room: &RoomId) -> bool {
-        self.fallbacks.lock().expect("fallbacks").contains(room)
+        self.rooms.lock().expect("rooms").get(room).is_some_and(|(_, why)| *why == Why::Fallback)
+    }
+
+    /// The rooms that are here because another shard could not be reached.
+    pub(crate) fn strays(&self) -> Vec<Arc<Room>> {
+        let rooms = self.rooms.lock().expect("rooms");
+        let strays = rooms.values().filter(|(_, why)| *why != Why::Owner);
+        strays.map(|(room, _)| Arc::clone(room)).collect()
     }
 
     pub(crate) fn rooms(&self) -> Vec<Arc<Room>> {
-        self.rooms.lock().expect("rooms").values().cloned().collect()
+        self.rooms.lock().expect("rooms").values().map(|(room, _)| Arc::clone(room)).collect()
     }
 }
 
@@ -188,7 +198,6 @@ impl Opener {
             is_volatile: welcome.volatile,
             upstream,
             rooms: Mutex::default(),
-            fallbacks: Mutex::default(),
             digest: AtomicU64::new(0),
             is_draining: AtomicBool::new(false),
             store_unreachable: AtomicBool::new(false),

@@ -8,9 +8,9 @@ use std::{
 
 use chassis::{Net, Policy, Tasks};
 use cluster::{Backoff, Jitter, Shard, View};
-use model::ShardId;
+use model::{RoomId, ShardId};
 use rpc::chat::v1::LinkResponse;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
 use tracing::Instrument;
@@ -39,8 +39,13 @@ struct Inner {
 struct Slot {
     shard: Shard,
     up: Option<Arc<Link>>,
+    /// When somebody last wanted it.
+    asked: Instant,
     stop: CancellationToken,
 }
+
+/// How long a shard that is not in the view is tried after somebody wanted it.
+const WANTED_FOR: Duration = Duration::from_secs(2);
 
 impl Links {
     pub(crate) fn new(
@@ -64,16 +69,19 @@ impl Links {
 
     /// The link to a shard, if it is up; starts one if there is none.
     pub(crate) fn get(&self, shard: &Shard) -> Option<Arc<Link>> {
+        let asked = self.hub().clock().now();
         let mut slots = self.0.slots.lock().expect("links");
-        if let Some(slot) = slots.get(&shard.id) {
+        if let Some(slot) = slots.get_mut(&shard.id) {
             if slot.shard.addr == shard.addr {
+                slot.asked = asked;
                 return slot.up.clone().filter(|link| !link.upstream.has_ended());
             }
             // The shard is elsewhere now.
             slot.stop.cancel();
         }
         let stop = self.0.shutdown.child_token();
-        slots.insert(shard.id.clone(), Slot { shard: shard.clone(), up: None, stop: stop.clone() });
+        let slot = Slot { shard: shard.clone(), up: None, asked, stop: stop.clone() };
+        slots.insert(shard.id.clone(), slot);
         drop(slots);
         let (links, shard) = (self.clone(), shard.clone());
         let span = tracing::info_span!("link", shard_id = %shard.id);
@@ -94,6 +102,7 @@ impl Links {
                 self.get(shard);
             }
             self.drop_unseen(&now);
+            self.bring_home();
             self.hub().reroute();
             if view.changed().await.is_err() {
                 return;
@@ -125,12 +134,7 @@ impl Links {
                 .links_ended
                 .get_or_create(&ReasonLabel { reason: ended.reason() })
                 .inc();
-            if self.0.view.borrow().get(&shard.id).is_none() {
-                // Nobody sees it any more; whoever names it again gets a new one.
-                let mut slots = self.0.slots.lock().expect("links");
-                if slots.get(&shard.id).is_some_and(|slot| slot.shard == shard) {
-                    slots.remove(&shard.id);
-                }
+            if self.0.view.borrow().get(&shard.id).is_none() && self.drop_unwanted(&shard) {
                 return;
             }
             let wait: Duration = backoff.wait();
@@ -138,6 +142,50 @@ impl Links {
                 biased;
                 () = stop.cancelled() => {}
                 () = self.hub().clock().sleep(wait) => {}
+            }
+        }
+    }
+
+    /// Forgets a shard that nobody sees or wants any more; whoever names it again
+    /// gets a new link. False if somebody has wanted it lately.
+    fn drop_unwanted(&self, shard: &Shard) -> bool {
+        let now = self.hub().clock().now();
+        let mut slots = self.0.slots.lock().expect("links");
+        match slots.get(&shard.id) {
+            Some(slot) if slot.shard == *shard && now - slot.asked < WANTED_FOR => false,
+            Some(slot) if slot.shard == *shard => slots.remove(&shard.id).is_some(),
+            _ => true,
+        }
+    }
+
+    /// The link to the owner of a room by the view, if rooms can be taken there.
+    pub(crate) fn home(&self, room: &RoomId) -> Option<Arc<Link>> {
+        self.get(self.view().owner(room)?).filter(|link| link.takes_rooms())
+    }
+
+    /// Takes rooms that are at a shard only because their owner could not be
+    /// reached to that owner, now that it can be.
+    fn bring_home(&self) {
+        let now = self.hub().clock().now();
+        let up: Vec<Arc<Link>> = {
+            let slots = self.0.slots.lock().expect("links");
+            slots.values().filter_map(|slot| slot.up.clone()).collect()
+        };
+        let strays = |link: &Arc<Link>| {
+            let link = Arc::clone(link);
+            link.strays().into_iter().map(move |room| (Arc::clone(&link), room))
+        };
+        for (link, room) in up.iter().flat_map(strays) {
+            let is_home = self.home(&room.id).is_none_or(|home| Arc::ptr_eq(&home, &link));
+            let mut state = room.state();
+            // Where another shard sent it, it stays.
+            if !is_home && state.is_on(&link) && state.redirect.is_none() {
+                link.forget(&room.id);
+                state.detach(now, Duration::ZERO);
+                state.lost = None;
+                drop(state);
+                self.hub().want(&room);
+                self.hub().tidy(&room);
             }
         }
     }
@@ -185,6 +233,7 @@ impl Links {
             slot.up = Some(Arc::clone(link));
         }
         drop(slots);
+        self.bring_home();
         self.hub().reroute();
     }
 
@@ -203,6 +252,7 @@ impl Links {
             if state.is_on(link) {
                 state.detach(now, Duration::ZERO);
                 state.redirect = None;
+                state.lost = Some(shard.id.clone());
                 drop(state);
                 self.hub().want(&room);
                 self.hub().tidy(&room);

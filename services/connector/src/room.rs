@@ -9,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use cluster::Shard;
-use model::{Epoch, Fence, Grant, Identity, Position, RoomDigest, RoomId, Seq, UserName};
+use model::{Epoch, Fence, Grant, Identity, Position, RoomDigest, RoomId, Seq, ShardId, UserName};
 use rpc::chat::v1::{self as pb, command};
 use tokio::time::Instant;
 use wire::RawId;
@@ -38,6 +38,8 @@ pub(crate) struct State {
     pub(crate) route: Route,
     /// Whoever a shard named as the one that serves the room; outranks the view.
     pub(crate) redirect: Option<Shard>,
+    /// The shard whose link was lost, until somebody has said who serves the room.
+    pub(crate) lost: Option<ShardId>,
     /// The highest fence that was seen.
     pub(crate) seen: Fence,
     /// Up to where the members have the room.
@@ -128,6 +130,7 @@ impl Room {
             leaving: BTreeSet::new(),
             route: Route::Wanted { since: now, not_before: now },
             redirect: None,
+            lost: None,
             seen: Fence::default(),
             mark: Position { epoch: Epoch(0), seq: Seq(0) },
             newest: Position { epoch: Epoch(0), seq: Seq(0) },

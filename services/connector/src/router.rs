@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::{
     hub::error_body,
-    link::Link,
+    link::{Link, Why},
     links::Links,
     room::{Room, Route, State},
 };
@@ -50,10 +50,16 @@ fn route(links: &Links, room: &Arc<Room>, now: Instant) -> bool {
     if now < not_before {
         return false;
     }
-    let Some((link, is_fallback)) = choose(links, room, &mut state, now - since) else {
+    let Some((link, why)) = choose(links, room, &mut state, now - since) else {
         return false;
     };
-    link.take(room, is_fallback);
+    link.take(room, why);
+    // Should its owner's link have come up since: from now on nobody overlooks it.
+    let home = links.home(&room.id).filter(|_| why != Why::Owner);
+    if home.is_some_and(|home| !Arc::ptr_eq(&home, &link)) {
+        link.forget(&room.id);
+        return false;
+    }
     if state.members.is_empty() {
         // Nobody is in yet: who wants to come in asks for themselves.
         let unknown = if link.is_volatile { state.give_up_unknown() } else { Vec::new() };
@@ -67,7 +73,7 @@ fn route(links: &Links, room: &Arc<Room>, now: Instant) -> bool {
         state.route = Route::Live { link };
         state.send_again();
     } else {
-        let redirected = is_fallback || state.redirect.is_some();
+        let redirected = why == Why::Fallback || state.redirect.is_some();
         let request_id = links.hub().next_request();
         let rejoin: command::Command = state.rejoin(&room.id, redirected);
         link.upstream.push(request_id, rejoin);
@@ -84,21 +90,32 @@ fn choose(
     room: &Room,
     state: &mut State,
     waited: Duration,
-) -> Option<(Arc<Link>, bool)> {
+) -> Option<(Arc<Link>, Why)> {
     let view = links.view();
     if let Some(shard) = &state.redirect {
         // Where this process sees a shard counts, should the two differ.
         let shard = view.get(&shard.id).unwrap_or(shard);
         match links.get(shard).filter(|link| link.takes_rooms()) {
-            Some(link) => return Some((link, true)),
+            Some(link) => return Some((link, Why::Owner)),
             None if waited < OWNER_PATIENCE => return None,
-            None => state.redirect = None,
+            None => {}
         }
     }
+    // Whoever would send it there again has to be told that this does not help.
+    let is_lost = state.redirect.is_some();
     let ranked: Vec<&Shard> = view.ranked(&room.id);
     for (rank, shard) in ranked.into_iter().enumerate() {
         match links.get(shard) {
-            Some(link) if link.takes_rooms() => return Some((link, rank > 0)),
+            Some(link) if link.takes_rooms() => {
+                state.redirect = None;
+                state.lost = state.lost.take().filter(|lost| *lost != shard.id);
+                let why = match rank {
+                    0 if !is_lost && state.lost.is_some() => Why::Heir,
+                    0 if !is_lost => Why::Owner,
+                    _ => Why::Fallback,
+                };
+                return Some((link, why));
+            }
             // It says itself that it is no use.
             Some(_) => {}
             None if waited < OWNER_PATIENCE => return None,

@@ -91,6 +91,28 @@ fn people_of_a_dead_connector_leave_once_and_come_back_under_their_names() {
 }
 
 #[test]
+fn people_whose_connector_died_with_their_shard_leave_once() {
+    try_all(
+        |seed| {
+            let plan = couples(Plan::new(seed));
+            let owner = owner(&plan, "r");
+            let plan = plan
+                .with(secs(12), Fault::Crash("connector-0".into()))
+                .with(secs(12), Fault::Crash(owner));
+            let calm = lost_with_a_shard(&plan, secs(12));
+            (plan, calm)
+        },
+        |outcome| {
+            // The new shard never knew them: their connector would have brought them.
+            let mut noise = noise(outcome);
+            noise.retain(|line| line.starts_with("bob") || line.starts_with("dan"));
+            let expected = ["bob: ann left", "bob: cat left", "dan: ann left", "dan: cat left"];
+            if noise == expected { Ok(()) } else { Err(noise.join("\n")) }
+        },
+    );
+}
+
+#[test]
 fn all_shards_restart_at_once() {
     try_all(
         |seed| {

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use sim::{Fault, Plan};
+use sim::{Calm, Event, Fault, Plan};
 
-use crate::{acked, calm, couples, is_quiet, noise, secs, try_all};
+use crate::{acked, calm, couples, is_quiet, noise, owner, secs, try_all};
 
 fn one_shard(seed: u64) -> Plan {
     let mut plan = couples(Plan::new(seed));
@@ -83,6 +83,36 @@ fn a_cut_that_is_longer_than_the_grace_is_one_leave_and_one_return() {
 }
 
 #[test]
+fn a_room_that_a_cut_tore_in_two_is_one_again_when_it_is_mended() {
+    try_all(
+        |seed| {
+            let plan = couples(Plan::new(seed));
+            let (a, b) = ("connector-0".to_owned(), owner(&plan, "r"));
+            let mend = secs(24 + seed % 6);
+            let mut plan =
+                plan.with(secs(10), Fault::Cut(a.clone(), b.clone())).with(mend, Fault::Mend(a, b));
+            plan.length = secs(70);
+            // Without a common store each half has a log of its own meanwhile, and
+            // nobody has both.
+            let calm = Calm { lost: vec![(secs(9), mend + secs(5))], ..calm(&plan, mend) };
+            (plan, calm)
+        },
+        |outcome| {
+            // They were served elsewhere before it was mended.
+            let is_served = |seen: &sim::Seen| {
+                seen.name == "ann"
+                    && (secs(20)..secs(24)).contains(&seen.at)
+                    && matches!(seen.event, Event::Answered { code: 200, .. })
+            };
+            match outcome.record.0.iter().any(is_served) {
+                true => Ok(()),
+                false => Err("ann is not served behind the cut".into()),
+            }
+        },
+    );
+}
+
+#[test]
 fn a_link_that_is_deaf_on_one_side_is_opened_again() {
     for to_shard in [true, false] {
         try_all(
@@ -153,6 +183,39 @@ fn whatever_happens_to_links_nobody_misses_anything() {
             }
             plan.length = secs(70);
             let calm = calm(&plan, at);
+            (plan, calm)
+        },
+        |_| Ok(()),
+    );
+}
+
+#[test]
+fn whatever_is_cut_among_many_everybody_finds_together_again() {
+    try_all(
+        |seed| {
+            let mut plan = couples(Plan::new(seed));
+            plan.shards.push("chat-2".into());
+            let rng = chassis::Rng::seeded(seed);
+            let pick = |of: &[&str]| of[usize::try_from(rng.u64()).unwrap() % of.len()].to_owned();
+            let shards = ["chat-0", "chat-1", "chat-2"];
+            let mut last = Duration::ZERO;
+            for _ in 0..6 {
+                let (a, b) = (pick(&["connector-0", "connector-1", "chat-0"]), pick(&shards));
+                if a == b {
+                    continue;
+                }
+                let at = secs(6) + rng.up_to(secs(14));
+                let mended = at + rng.up_to(secs(14));
+                last = last.max(mended);
+                let cut = match rng.u64() % 3 {
+                    0 => Fault::Cut(a.clone(), b.clone()),
+                    1 => Fault::CutOneWay(a.clone(), b.clone()),
+                    _ => Fault::CutOneWay(b.clone(), a.clone()),
+                };
+                plan = plan.with(at, cut).with(mended, Fault::Mend(a, b));
+            }
+            plan.length = last + secs(45);
+            let calm = Calm { lost: vec![(secs(5), last + secs(10))], ..calm(&plan, last) };
             (plan, calm)
         },
         |_| Ok(()),

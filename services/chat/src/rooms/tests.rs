@@ -222,6 +222,11 @@ async fn whoever_waits_for_a_claim_when_the_shard_ends_is_sent_away() {
     // There is nobody else to go to.
     assert_eq!(stage.told(), ["#1 Unavailable"]);
     assert!(stage.rooms.read(&room(), |_| ()).is_none());
+    // Nothing is claimed any more, not even for whoever was sent here.
+    let input = stage.join(2, 2);
+    stage.rooms.submit(&room(), Command { input, seen: Fence::default(), redirected: true });
+    assert!(stage.to_claim.try_recv().is_err());
+    assert_eq!(stage.told(), ["#2 Unavailable"]);
 }
 
 #[tokio::test]

@@ -221,6 +221,9 @@ fn elsewhere(
 ) {
     link.forget(&room.id);
     state.redirect = refused.shard.as_ref().and_then(shard);
+    if state.redirect.is_some() {
+        state.lost = None;
+    }
     // Without a better address, the same shard may be asked again: not at once.
     let wait = if state.redirect.is_some() { Duration::ZERO } else { UNAVAILABLE_WAIT };
     state.detach(hub.clock().now(), wait);

@@ -239,3 +239,38 @@ async fn shards_are_found_by_the_list_and_their_health() {
     ann.close().await;
     assert!(matches!(link.next().await.1, C::Leave(_)));
 }
+
+#[tokio::test]
+async fn a_room_goes_home_when_its_owner_can_be_reached_again() {
+    let (connector, mut owner, mut other) = two().await;
+    let silent = owner.raw_link().await;
+    let mut there = other.link().await;
+    let ann = enter_on(&connector, &mut there).await;
+    // The owner takes links again.
+    drop(silent);
+    let mut here = owner.link().await;
+    let (_, rejoin) = here.rejoin().await;
+    assert_eq!((rejoin.members.len(), rejoin.redirected), (1, false));
+    drop(ann);
+}
+
+#[tokio::test]
+async fn who_is_sent_to_a_shard_that_cannot_be_reached_is_served_where_it_asks_again() {
+    let mut s = Scene::start(&[]).await;
+    let mut ann = s.connector.client().await;
+    let started = Instant::now();
+    ann.enter("ann", "r").await;
+    let (id, join) = s.link.join().await;
+    assert!(!join.redirected);
+    let mut gone = Shard::start("chat-9").await;
+    gone.kill();
+    s.link.reply(id, refused(RefusedReason::Moved, Some(gone.address()))).await;
+    let (id, join) = s.link.join().await;
+    assert!(join.redirected, "it would be sent away again");
+    assert!(started.elapsed() > Duration::from_millis(2900));
+    s.link.send_all([joined(id), presence("ann", true, join.session_id)]).await;
+    ann.expect(&[r#"1 {"users":["ann"]}"#]).await;
+    // Without hammering at the one that was named.
+    let tried = s.connector.metric(r#"connector_links_ended_total{reason="unreachable"}"#);
+    assert!((1.0..15.0).contains(&tried), "{tried}");
+}
