@@ -10,7 +10,9 @@ use anyhow::Context;
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Clock, Net, Options, Rng, Tasks, admin, admin::Probes, chain, telemetry};
+use crate::{
+    Clock, Net, Options, Rng, Tasks, admin, admin::Probes, chain, follow::Reloads, telemetry,
+};
 
 /// The outside world, handed to whoever needs it. Clones share it.
 #[derive(Clone, Debug)]
@@ -38,6 +40,7 @@ pub struct App {
     registry: Registry,
     shutdown: CancellationToken,
     tasks: Tasks,
+    reloads: Reloads,
     probes: Arc<Probes>,
     started: Option<tokio::sync::oneshot::Sender<Registry>>,
 }
@@ -49,7 +52,8 @@ impl App {
         let mut registry = Registry::default();
         let shutdown = CancellationToken::new();
         let tasks = Tasks::new(&mut registry, shutdown.clone());
-        Self { world, registry, shutdown, tasks, probes: Arc::default(), started: None }
+        let reloads = Reloads::register(&mut registry);
+        Self { world, registry, shutdown, tasks, reloads, probes: Arc::default(), started: None }
     }
 
     /// The outside world.
@@ -79,6 +83,10 @@ impl App {
     #[must_use]
     pub fn tasks(&self) -> &Tasks {
         &self.tasks
+    }
+
+    pub(crate) fn reloads(&self) -> &Reloads {
+        &self.reloads
     }
 
     /// Turns the start-up and readiness probes green, and starts /metrics: no

@@ -18,6 +18,7 @@
 mod admin;
 mod app;
 mod clock;
+mod follow;
 mod net;
 mod options;
 mod rng;
@@ -26,6 +27,7 @@ mod telemetry;
 
 pub use app::{App, StartError, World, parse, run};
 pub use clock::Clock;
+pub use follow::{ReadError, read_text};
 pub use net::{
     BoxIo, Incoming, Io, Listen, Listener, Net, Network, Peer, ReadHalf, Stream, WriteHalf,
 };

@@ -95,6 +95,12 @@ impl Room {
         self.roster.iter()
     }
 
+    /// The name under which `session` is a member behind `link`.
+    #[must_use]
+    pub fn name_of(&self, link: LinkId, session: SessionId) -> Option<&UserName> {
+        self.roster.by_session(link, session).map(|member| &member.name)
+    }
+
     /// What a link should know of the room, if it has members here.
     #[must_use]
     pub fn digest(&self, link: LinkId) -> Option<RoomDigest> {

@@ -173,10 +173,11 @@ impl Shard {
         let target_name =
             if request.target.is_empty() { model::TARGET_ALL } else { &request.target };
         let target = link::target(target_name).map_err(|error| invalid(chassis::chain(&error)))?;
-        let content_max = self.rooms.0.content_max;
-        if request.content.is_empty() || request.content.len() > content_max {
+        let rules = &self.rooms.0.content;
+        if !rules.lengths().contains(&request.content.len()) {
             return Err(invalid(format!(
-                "content must have 1 to {content_max} bytes, not {}",
+                "content must have 1 to {} bytes, not {}",
+                rules.len_max,
                 request.content.len()
             )));
         }
@@ -191,9 +192,13 @@ impl Shard {
             true => Bytes::copy_from_slice(&self.world.rng.bytes16()),
             false => Bytes::from(request.cmid),
         };
+        let (content, is_masked) = rules.apply(request.content);
+        if is_masked {
+            tracing::info!(target: "audit", room_id = %room, user = %name, "masked");
+        }
         let (ticket, answer) = self.rooms.ticket();
         let origin = Origin::Call { ticket, identity: caller(&name), name };
-        let publish = Publish { origin, target, content: request.content.into(), cmid, digest };
+        let publish = Publish { origin, target, content: content.into(), cmid, digest };
         self.submit(room, Input::Publish(publish), ticket, answer).await
     }
 

@@ -1,4 +1,4 @@
-use std::{net::SocketAddr, num::NonZeroUsize, time::Duration};
+use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use cluster::{List, Shard};
 use model::ShardId;
@@ -33,6 +33,11 @@ pub struct Config {
     /// Longest message, in bytes of UTF-8; longer ones are refused
     #[arg(long, env = "SHADDOCK_CONTENT_MAX", value_name = "BYTES", default_value = "32768", value_parser = parse_content_max)]
     pub content_max: usize,
+
+    /// Words that nobody gets to read: a file with one a line, # begins a comment;
+    /// read again when it changes
+    #[arg(long, env = "SHADDOCK_WORD_FILTER", value_name = "FILE")]
+    pub word_filter: Option<PathBuf>,
 
     /// Messages of one room that may wait to be stored; further ones are refused
     #[arg(long, env = "SHADDOCK_ROOM_PENDING_MAX", value_name = "COUNT", default_value = "4096")]

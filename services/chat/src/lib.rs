@@ -17,6 +17,7 @@
 mod api;
 mod claims;
 mod config;
+mod content;
 mod link;
 mod metrics;
 mod outbox;
@@ -27,6 +28,7 @@ mod rooms;
 mod server;
 mod translate;
 mod upkeep;
+mod words;
 mod writer;
 
 pub use config::{Config, parse_content_max};

@@ -190,8 +190,9 @@ impl Link {
         if !(1..=CMID_LEN_MAX).contains(&publish.cmid.len()) {
             return Err(Malformed::Field("cmid"));
         }
-        if publish.content.is_empty() || publish.content.len() > self.rooms.0.content_max {
-            let message = format!("content must have 1 to {} bytes", self.rooms.0.content_max);
+        let rules = &self.rooms.0.content;
+        if !rules.lengths().contains(&publish.content.len()) {
+            let message = format!("content must have 1 to {} bytes", rules.len_max);
             let reason = pb::RefusedReason::ContentLength.into();
             let refused = pb::Refused { reason, message, shard: None };
             self.rooms.reply(self.outbox.link, &room, request_id, reply::Result::Refused(refused));
@@ -204,10 +205,18 @@ impl Link {
         };
         let digest = model::message_digest(&publish.target, &publish.content);
         let target = target(&publish.target)?;
+        let (content, is_masked) = rules.apply(publish.content);
+        if is_masked {
+            let session = SessionId(publish.session_id);
+            let name = |open: &room::Room| open.name_of(self.outbox.link, session).cloned();
+            let user = self.rooms.read(&room, name).flatten();
+            let user = user.as_ref().map(tracing::field::display);
+            tracing::info!(target: "audit", room_id = %room, session_id = session.0, user, "masked");
+        }
         let input = Input::Publish(Publish {
             origin,
             target,
-            content: publish.content.into(),
+            content: content.into(),
             cmid: publish.cmid,
             digest,
         });

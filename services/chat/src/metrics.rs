@@ -22,6 +22,7 @@ pub struct Metrics {
     pub(crate) append_entries: Histogram,
     pub(crate) append_seconds: Histogram,
     pub(crate) entries: Counter,
+    pub(crate) masked: Counter,
     pub(crate) digest_mismatches: Counter,
     pub(crate) outbox_bytes_max: Gauge<u64, AtomicU64>,
 }
@@ -69,6 +70,7 @@ impl Metrics {
                 1e-5, 1e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 5e-2, 0.25, 1.0, 2.0,
             ]),
             entries: Counter::default(),
+            masked: Counter::default(),
             digest_mismatches: Counter::default(),
             outbox_bytes_max: Gauge::default(),
         };
@@ -81,6 +83,11 @@ impl Metrics {
             "commands",
             "Commands of connectors and back ends, by kind and result",
             metrics.commands.clone(),
+        );
+        r.register(
+            "masked",
+            "Messages in which the word filter masked something",
+            metrics.masked.clone(),
         );
         r.register("pushes", "Events sent to connectors, replies included", metrics.pushes.clone());
         r.register(
@@ -142,6 +149,7 @@ mod tests {
             "chat_rooms 0",
             "chat_members 0",
             "chat_commands_total{command=\"join\",result=\"ok\"} 1",
+            "chat_masked_total 0",
             "chat_append_seconds_count 0",
             "chat_entries_total 0",
             "chat_link_outbox_max_bytes 0",

@@ -28,7 +28,7 @@ use tokio::{
     time::Instant,
 };
 
-use crate::{metrics::Metrics, outbox::Outbox, read};
+use crate::{content::ContentRules, metrics::Metrics, outbox::Outbox, read};
 
 /// A handle; clones share the rooms.
 #[derive(Clone, Debug)]
@@ -38,7 +38,7 @@ pub(crate) struct Rooms(pub(crate) Arc<Inner>);
 pub(crate) struct Inner {
     pub(crate) me: Shard,
     pub(crate) limits: Limits,
-    pub(crate) content_max: usize,
+    pub(crate) content: ContentRules,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) view: watch::Receiver<View>,
     pub(crate) metrics: Metrics,
@@ -102,7 +102,7 @@ impl Rooms {
     pub(crate) fn new(
         me: Shard,
         limits: Limits,
-        content_max: usize,
+        content: ContentRules,
         store: Arc<dyn Store>,
         view: watch::Receiver<View>,
         metrics: Metrics,
@@ -112,7 +112,7 @@ impl Rooms {
         let inner = Inner {
             me,
             limits,
-            content_max,
+            content,
             store,
             view,
             metrics,

@@ -15,7 +15,10 @@ use rpc::{
 use store::{Memory, MemoryLimits};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::{Config, Metrics, api::Shard, claims, peers::Peers, rooms::Rooms, upkeep, writer};
+use crate::{
+    Config, Metrics, api::Shard, claims, content::ContentRules, peers::Peers, rooms::Rooms, upkeep,
+    writer,
+};
 
 /// A shard that is built, but does not serve yet.
 #[derive(Debug)]
@@ -77,8 +80,11 @@ impl Server {
             grace_ms: u64::try_from(config.grace.as_millis()).unwrap_or(u64::MAX / 2),
         };
         let (shutdown, tasks) = (app.shutdown(), app.tasks().clone());
-        let (rooms, to_claim) =
-            Rooms::new(me, limits, config.content_max, store, view, metrics, app);
+        let mut content = ContentRules::new(config.content_max, metrics.masked.clone());
+        if let Some(file) = &config.word_filter {
+            content = content.with_words(file.clone(), app)?;
+        }
+        let (rooms, to_claim) = Rooms::new(me, limits, content, store, view, metrics, app);
         let peers = Peers::new(rooms.clone(), world.net.clone(), access.clone(), tasks.clone());
         let served = CancellationToken::new();
         let spawn = |kind, task: BoxFuture<'static, ()>| {

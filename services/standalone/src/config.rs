@@ -1,4 +1,4 @@
-use std::{net::SocketAddr, num::NonZeroUsize, time::Duration};
+use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use clap::Parser;
 use cluster::{Connector, List, Shard};
@@ -75,6 +75,11 @@ pub struct Config {
     #[arg(long, env = "SHADDOCK_CONTENT_MAX", value_name = "BYTES", default_value = "32768", value_parser = chat::parse_content_max)]
     pub content_max: usize,
 
+    /// Words that nobody gets to read: a file with one a line, # begins a comment;
+    /// read again when it changes
+    #[arg(long, env = "SHADDOCK_WORD_FILTER", value_name = "FILE")]
+    pub word_filter: Option<PathBuf>,
+
     /// How long a request may wait for the shard; then it is answered with code 503
     #[arg(long, env = "SHADDOCK_REQUEST_TIMEOUT", value_name = "TIME", default_value = "8s", value_parser = humantime::parse_duration)]
     pub request_timeout: Duration,
@@ -121,6 +126,7 @@ impl Config {
             shards: List::fixed([]),
             room_members_max: self.room_members_max,
             content_max: self.content_max,
+            word_filter: self.word_filter.clone(),
             memory_entries_max: self.memory_entries_max,
             room_idle: self.room_idle,
             access: self.access.clone(),

@@ -13,7 +13,7 @@ use store::{Append, Appended, Claim, Claimed, Found, Head, Memory, MemoryLimits,
 use tokio::sync::Semaphore;
 
 use super::*;
-use crate::outbox::Responses;
+use crate::{content::ContentRules, outbox::Responses};
 
 /// A memory store that fails and waits when it is told to.
 #[derive(Debug)]
@@ -91,8 +91,16 @@ impl Stage {
         let me = Shard { id: "chat-0".parse().unwrap(), addr: "here:1".into() };
         let view = watch::Sender::new(View::new([me.clone()]));
         let metrics = Metrics::register(&mut Registry::default());
-        let (rooms, to_claim) =
-            Rooms::new(me, limits, 100, Arc::clone(&store) as _, view.subscribe(), metrics, &app);
+        let content = ContentRules::new(100, metrics.masked.clone());
+        let (rooms, to_claim) = Rooms::new(
+            me,
+            limits,
+            content,
+            Arc::clone(&store) as _,
+            view.subscribe(),
+            metrics,
+            &app,
+        );
         let link = rooms.open_link(connector("a"), 1 << 20);
         let events = RefCell::new(Responses(Arc::clone(&link)));
         Self { rooms, store, to_claim, link, events, _view: view }
