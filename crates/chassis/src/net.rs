@@ -280,6 +280,19 @@ impl fmt::Debug for Stream {
 }
 
 impl Stream {
+    /// Waits for the first byte, and leaves it to be read. None at the stream's end.
+    ///
+    /// # Errors
+    ///
+    /// What the operating system says; [`io::ErrorKind::Unsupported`] for what is not
+    /// a socket.
+    pub async fn peek_first(&mut self) -> io::Result<Option<u8>> {
+        let Self::Tcp(stream) = self else { return Err(io::ErrorKind::Unsupported.into()) };
+        let mut first = [0];
+        let read = stream.peek(&mut first).await?;
+        Ok((read > 0).then_some(first[0]))
+    }
+
     /// Separates reading from writing, so that two tasks can do them.
     #[must_use]
     pub fn into_split(self) -> (ReadHalf, WriteHalf) {
@@ -315,7 +328,8 @@ pub enum WriteHalf {
 }
 
 impl WriteHalf {
-    /// Writes what fits now, from whatever task.
+    /// Writes what fits now, from whatever task. What was taken may wait in here
+    /// until somebody calls `poll_flush`: see [`WriteHalf::try_flush`].
     ///
     /// # Errors
     ///
@@ -330,6 +344,19 @@ impl WriteHalf {
                     Poll::Ready(written) => written,
                     Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
                 }
+            }
+        }
+    }
+
+    /// True if all that was written is on its way. Else the task that owns the
+    /// connection has to `poll_flush`.
+    pub fn try_flush(&mut self) -> bool {
+        match self {
+            Self::Tcp(_) => true,
+            Self::Other(half) => {
+                let mut cx = Context::from_waker(Waker::noop());
+                // What is broken will be found out by whoever waits.
+                matches!(Pin::new(half).poll_flush(&mut cx), Poll::Ready(Ok(())))
             }
         }
     }

@@ -9,6 +9,8 @@ pub enum CloseReason {
     NotHttp,
     /// The client's HTTP request was not a WebSocket upgrade.
     HttpRefused,
+    /// No TLS connection came about.
+    TlsFailed,
     /// More connections than allowed.
     ConnectionsMax,
     /// No handshake ACK in time.
@@ -37,11 +39,12 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Those that the engine knows by itself.
-    const OWN: [Self; 15] = [
+    const OWN: [Self; 16] = [
         Self::PeerClosed,
         Self::PeerLost,
         Self::NotHttp,
         Self::HttpRefused,
+        Self::TlsFailed,
         Self::ConnectionsMax,
         Self::HandshakeTimeout,
         Self::HeartbeatTimeout,
@@ -77,6 +80,7 @@ impl CloseReason {
             Self::PeerLost => "peer_lost",
             Self::NotHttp => "not_http",
             Self::HttpRefused => "http_refused",
+            Self::TlsFailed => "tls_failed",
             Self::ConnectionsMax => "connections_max",
             Self::HandshakeTimeout => "handshake_timeout",
             Self::HeartbeatTimeout => "heartbeat_timeout",
@@ -124,6 +128,6 @@ mod tests {
         let mut names = CloseReason::ALL.map(|reason| reason.as_str());
         names.sort_unstable();
         assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "{names:?}");
-        assert!(wire::CloseReason::ALL.iter().all(|r| CloseReason::Protocol(*r).number() > 15));
+        assert!(wire::CloseReason::ALL.iter().all(|r| CloseReason::Protocol(*r).number() > 16));
     }
 }

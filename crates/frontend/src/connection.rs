@@ -21,6 +21,7 @@ use crate::{
     server::{Admitted, Shared},
     socket::Socket,
     tcp::{Tcp, TcpError},
+    tls::{Tls, TlsError},
     upgrade::{self, Opening},
 };
 
@@ -41,6 +42,12 @@ pub(crate) async fn serve<H: Handler>(
     peer: SocketAddr,
     admitted: Admitted,
 ) {
+    let stream = match &shared.tls {
+        // Boxed, or every session would pay for the room that a handshake needs.
+        Some(tls) => Box::pin(take_tls_off(&shared, tls, stream, peer)).await,
+        None => Some(stream),
+    };
+    let Some(stream) = stream else { return };
     let (mut read, write) = stream.into_split();
     let session = Arc::new(Session::new(Arc::clone(&shared.common), peer, write));
     let end = End { shared, session, is_opened: false, is_told: false, _admitted: admitted };
@@ -77,6 +84,34 @@ pub(crate) async fn serve<H: Handler>(
     };
     let mut connection = Connection::new(end, source, is_deaf);
     poll_fn(|cx| connection.poll(cx)).await;
+}
+
+/// The stream as it is without TLS; none if the client does not get as far. For
+/// clients without TLS this waits for their first byte. Bounded in time.
+async fn take_tls_off<H: Handler>(
+    shared: &Shared<H>,
+    tls: &Tls,
+    stream: Stream,
+    peer: SocketAddr,
+) -> Option<Stream> {
+    let metrics = &shared.common.metrics;
+    let (result, reason) = tokio::select! {
+        accepted = tls.accept(stream) => match accepted {
+            Ok(stream) => return Some(stream),
+            Err(TlsError::Gone) => (HandshakeResult::Abandoned, CloseReason::PeerLost),
+            Err(error) => {
+                tracing::debug!(peer_addr = %peer, error = chassis::chain(&error), "no TLS");
+                (HandshakeResult::Refused, CloseReason::TlsFailed)
+            }
+        },
+        () = shared.world.clock.sleep(shared.options.handshake_timeout) => {
+            (HandshakeResult::Timeout, CloseReason::HandshakeTimeout)
+        }
+        () = shared.shutdown.cancelled() => (HandshakeResult::Abandoned, CloseReason::Shutdown),
+    };
+    metrics.handshakes(result).inc();
+    metrics.closes(reason).inc();
+    None
 }
 
 /// What has to happen at the end, however it comes.

@@ -2,9 +2,9 @@
 //! connector are a [`Handler`] each; everything about sockets is here.
 //!
 //! ```text
-//!  accept ─▶ upgrade ─▶ Connection, one task ──────────────────────┐
-//!              │   WebSocket or TCP ─▶ packages ─▶ wire::Conn ─▶ Handler::call
-//!            refuse       outbox ◀── what the socket did not take ◀─┐
+//!  accept ─▶ (TLS) ─▶ upgrade ─▶ Connection, one task ──────────────────────┐
+//!                      │   WebSocket or TCP ─▶ packages ─▶ wire::Conn ─▶ Handler::call
+//!                    refuse       outbox ◀── what the socket did not take ◀─┐
 //!                                                                   │
 //!  any task ─▶ Session::send ─▶ one write, straight to the socket ──┘
 //! ```
@@ -29,6 +29,7 @@ mod server;
 mod session;
 mod socket;
 mod tcp;
+mod tls;
 mod upgrade;
 mod wheel;
 mod writer;
@@ -42,6 +43,7 @@ pub use crate::outgoing::{Outgoing, OutgoingBuilder};
 pub use crate::protocol::ProtocolOptions;
 pub use crate::server::Server;
 pub use crate::session::Session;
+pub use crate::tls::{Tls, TlsOptions};
 
 /// What a service does with its clients.
 ///

@@ -20,7 +20,7 @@ use tokio_util::{
 use wire::Profile;
 
 use crate::{
-    CloseReason, Handler, Metrics, Options, connection,
+    CloseReason, Handler, Metrics, Options, Tls, connection,
     session::Common,
     upgrade,
     wheel::{Timeouts, Wheel},
@@ -45,6 +45,8 @@ pub struct Server<H> {
     pub handler: Arc<H>,
     /// Limits.
     pub options: Options,
+    /// Takes TLS off, if clients may bring it.
+    pub tls: Option<Tls>,
     /// What to count.
     pub metrics: Metrics,
     /// Where clocks are.
@@ -66,6 +68,8 @@ pub(crate) struct Shared<H: Handler> {
     pub(crate) handler: Arc<H>,
     pub(crate) profile: Arc<Profile>,
     pub(crate) options: Options,
+    pub(crate) tls: Option<Tls>,
+    pub(crate) shutdown: CancellationToken,
     pub(crate) world: World,
     pub(crate) common: Arc<Common>,
     pub(crate) wheel: Arc<Wheel<H::State>>,
@@ -91,6 +95,8 @@ impl<H: Handler> Server<H> {
             handler: self.handler,
             profile: self.profile,
             options: self.options,
+            tls: self.tls,
+            shutdown: shutdown.clone(),
             world: self.world,
             common,
             wheel,

@@ -43,7 +43,7 @@ pub(crate) enum Pushed {
     Done,
     /// They wait; the session's task knows.
     Waiting,
-    /// They wait, and the session's task must be told.
+    /// They wait here or in TLS, and the session's task must be told.
     WakeTask,
 }
 
@@ -85,7 +85,9 @@ impl Writer {
                 Err(_) => return Err(CloseReason::PeerLost),
             }
             if written == bytes.len() {
-                return Ok(Pushed::Done);
+                // TLS may have taken what its socket did not.
+                let is_through = half.try_flush();
+                return Ok(if is_through { Pushed::Done } else { Pushed::WakeTask });
             }
         }
         let cost = bytes.len() - written + PIECE_COST;
@@ -124,7 +126,7 @@ impl Writer {
         if self.outbox.capacity() > IDLE_CAPACITY {
             self.outbox = VecDeque::new();
         }
-        Poll::Ready(Ok(()))
+        Pin::new(half).poll_flush(cx)
     }
 
     /// Tells the client that no byte will follow.
@@ -192,6 +194,11 @@ fn take(outbox: &mut VecDeque<Bytes>, waiting: &mut usize, mut written: usize) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    };
+
     use chassis::Stream;
     use proptest::prelude::*;
     use tokio::io::{AsyncRead, DuplexStream, ReadBuf};
@@ -221,6 +228,65 @@ mod tests {
         if Pin::new(client).poll_read(&mut cx, &mut buf).is_ready() {
             into.extend_from_slice(buf.filled());
         }
+    }
+
+    /// Takes all that is written, as TLS does, and sends it on when it is flushed.
+    #[derive(Debug, Default)]
+    struct Hoarder {
+        held: Vec<u8>,
+        sent: Arc<Mutex<Vec<u8>>>,
+        may_send: Arc<AtomicBool>,
+    }
+
+    impl AsyncRead for Hoarder {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _cx: &mut Context<'_>,
+            _buf: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    impl AsyncWrite for Hoarder {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _cx: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.held.extend_from_slice(bytes);
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            if !self.may_send.load(Ordering::Relaxed) {
+                return Poll::Pending;
+            }
+            let held = std::mem::take(&mut self.held);
+            self.sent.lock().unwrap().extend(held);
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[test]
+    fn what_a_stream_holds_back_is_flushed_by_the_task() {
+        let hoarder = Hoarder::default();
+        let (sent, may_send) = (Arc::clone(&hoarder.sent), Arc::clone(&hoarder.may_send));
+        let (_read, half) = Stream::Other(Box::new(hoarder)).into_split();
+        let (mut writer, writes) = (Writer::new(half), Counter::default());
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let pushed = writer.push(&Bytes::from_static(b"hi"), 100, &writes);
+        assert_eq!(pushed, Ok(Pushed::WakeTask));
+        assert!(writer.poll_flush(&mut cx, &writes).is_pending());
+        may_send.store(true, Ordering::Relaxed);
+        assert!(writer.poll_flush(&mut cx, &writes).is_ready());
+        assert_eq!(*sent.lock().unwrap(), b"hi");
+        assert_eq!(writer.push(&Bytes::from_static(b"!"), 100, &writes), Ok(Pushed::Done));
+        assert_eq!(*sent.lock().unwrap(), b"hi!");
     }
 
     proptest! {

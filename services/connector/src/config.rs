@@ -84,6 +84,10 @@ pub struct Config {
     #[command(flatten)]
     pub frontend: frontend::Options,
 
+    /// The certificate that clients are shown.
+    #[command(flatten)]
+    pub tls: frontend::TlsOptions,
+
     /// Tokens.
     #[command(flatten)]
     pub access: rpc::AccessOptions,

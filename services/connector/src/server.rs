@@ -55,6 +55,7 @@ impl Server {
         let profile =
             config.protocol.load(wire::Side::Connector, config.heartbeat).map_err(StartError)?;
         let profile = Arc::new(if config.crypto { profile.with_signing() } else { profile });
+        let tls = config.tls.load(app)?;
         let listener = app.net().listen(config.listen_addr, "--listen-addr").await?;
         let client_addr = listener.local_addr()?;
         let (host, port) = advertised(config, client_addr)?;
@@ -95,6 +96,7 @@ impl Server {
             profile,
             handler: Arc::new(handler),
             options: config.frontend.clone(),
+            tls,
             metrics: client_metrics,
             world,
             tasks: tasks.clone(),

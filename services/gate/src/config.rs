@@ -49,6 +49,10 @@ pub struct Config {
     #[allow(missing_docs, reason = "a doc comment here would become the help text")]
     pub frontend: frontend::Options,
 
+    /// The certificate that clients are shown.
+    #[command(flatten)]
+    pub tls: frontend::TlsOptions,
+
     #[command(flatten)]
     #[allow(missing_docs, reason = "a doc comment here would become the help text")]
     pub access: rpc::AccessOptions,

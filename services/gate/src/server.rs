@@ -50,6 +50,7 @@ impl Server {
         // The original's gate has no heartbeat.
         let profile = Arc::new(config.protocol.load(wire::Side::Gate, 0).map_err(StartError)?);
         let access = config.access.load(config.grpc_addr).map_err(StartError)?;
+        let tls = config.tls.load(app)?;
         let clients = app.net().listen(config.listen_addr, "--listen-addr").await?;
         let grpc = app.net().listen(config.grpc_addr, "--grpc-addr").await?;
 
@@ -68,6 +69,7 @@ impl Server {
                 profile,
                 handler: Arc::new(Clients { gate: gate.clone() }),
                 options: config.frontend.clone(),
+                tls,
                 metrics: frontend::Metrics::register(app.registry(), "gate"),
                 world: world.clone(),
                 tasks: tasks.clone(),

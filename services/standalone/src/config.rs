@@ -109,6 +109,10 @@ pub struct Config {
     #[command(flatten)]
     pub frontend: frontend::Options,
 
+    /// The certificate that clients are shown.
+    #[command(flatten)]
+    pub tls: frontend::TlsOptions,
+
     /// Tokens.
     #[command(flatten)]
     pub access: rpc::AccessOptions,
@@ -147,6 +151,7 @@ impl Config {
             protocol: self.protocol.clone(),
             crypto: self.crypto,
             frontend: self.frontend.clone(),
+            tls: self.tls.clone(),
             access: self.access.clone(),
             chassis: self.chassis.clone(),
             ..defaults()
@@ -160,6 +165,7 @@ impl Config {
             connectors: List::fixed([connector]),
             protocol: self.protocol.clone(),
             frontend: self.frontend.clone(),
+            tls: self.tls.clone(),
             access: self.access.clone(),
             chassis: self.chassis.clone(),
         }

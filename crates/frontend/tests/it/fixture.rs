@@ -12,7 +12,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use chassis::{App, Policy, Stream, World};
-use frontend::{CloseReason, Handler, Metrics, Options, Server, Session};
+use frontend::{CloseReason, Handler, Metrics, Options, Server, Session, TlsOptions};
 use futures::{SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_tungstenite::{
@@ -75,7 +75,17 @@ impl Fixture {
     }
 
     pub(crate) async fn start_with(world: World, options: Options, profile: Profile) -> Self {
+        Self::start_with_tls(world, options, profile, &TlsOptions::default()).await
+    }
+
+    pub(crate) async fn start_with_tls(
+        world: World,
+        options: Options,
+        profile: Profile,
+        tls: &TlsOptions,
+    ) -> Self {
         let mut app = App::detached(world);
+        let tls = tls.load(&app).unwrap();
         let listener =
             app.net().listen("127.0.0.1:0".parse().unwrap(), "--listen-addr").await.unwrap();
         let fixture = Self {
@@ -89,6 +99,7 @@ impl Fixture {
             profile: Arc::new(profile),
             handler: Arc::clone(&fixture.toy),
             options,
+            tls,
             metrics: fixture.metrics.clone(),
             world: fixture.app.world().clone(),
             tasks: fixture.app.tasks().clone(),

@@ -9,3 +9,4 @@ mod protocol;
 mod push;
 mod tcp;
 mod timeouts;
+mod tls;
