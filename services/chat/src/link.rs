@@ -45,8 +45,15 @@ pub(crate) enum LinkError {
     Malformed { request_id: u64, source: Malformed },
     #[error("nothing was heard of the connector for {} s", SILENCE_MAX.as_secs())]
     Silent,
-    #[error("connection")]
-    Transport(#[from] Status),
+    // Without its sources: they repeat the message, each in its own words.
+    #[error("connection: {}", .0.message())]
+    Transport(Status),
+}
+
+impl From<Status> for LinkError {
+    fn from(status: Status) -> Self {
+        Self::Transport(status)
+    }
 }
 
 impl LinkError {

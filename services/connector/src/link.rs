@@ -112,13 +112,20 @@ impl Link {
     }
 }
 
+impl From<Status> for LinkError {
+    fn from(status: Status) -> Self {
+        Self::Ended(status)
+    }
+}
+
 /// Why a link ended.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LinkError {
     #[error("the shard cannot be reached")]
     Unreachable(#[from] tonic::transport::Error),
-    #[error("the shard ended the link")]
-    Ended(#[from] Status),
+    // Without its sources: they repeat the message, each in its own words.
+    #[error("the shard ended the link: {}", .0.message())]
+    Ended(Status),
     #[error("the shard closed the link")]
     Closed,
     #[error("another shard answered: {0}")]
