@@ -13,10 +13,14 @@ pub enum CloseReason {
     TlsFailed,
     /// More connections than allowed.
     ConnectionsMax,
+    /// More connections from one address than allowed.
+    AddressConnectionsMax,
     /// No handshake ACK in time.
     HandshakeTimeout,
     /// No heartbeat in time.
     HeartbeatTimeout,
+    /// The client has asked for nothing in time.
+    Idle,
     /// The client does not read fast enough: its outbox was full.
     SlowConsumer,
     /// Bytes that are not WebSocket frames.
@@ -39,15 +43,17 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Those that the engine knows by itself.
-    const OWN: [Self; 16] = [
+    const OWN: [Self; 18] = [
         Self::PeerClosed,
         Self::PeerLost,
         Self::NotHttp,
         Self::HttpRefused,
         Self::TlsFailed,
         Self::ConnectionsMax,
+        Self::AddressConnectionsMax,
         Self::HandshakeTimeout,
         Self::HeartbeatTimeout,
+        Self::Idle,
         Self::SlowConsumer,
         Self::MalformedWebSocket,
         Self::MessageTooLong,
@@ -82,8 +88,10 @@ impl CloseReason {
             Self::HttpRefused => "http_refused",
             Self::TlsFailed => "tls_failed",
             Self::ConnectionsMax => "connections_max",
+            Self::AddressConnectionsMax => "address_connections_max",
             Self::HandshakeTimeout => "handshake_timeout",
             Self::HeartbeatTimeout => "heartbeat_timeout",
+            Self::Idle => "idle",
             Self::SlowConsumer => "slow_consumer",
             Self::MalformedWebSocket => "malformed_websocket",
             Self::MessageTooLong => "message_too_long",
@@ -128,6 +136,6 @@ mod tests {
         let mut names = CloseReason::ALL.map(|reason| reason.as_str());
         names.sort_unstable();
         assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "{names:?}");
-        assert!(wire::CloseReason::ALL.iter().all(|r| CloseReason::Protocol(*r).number() > 16));
+        assert!(wire::CloseReason::ALL.iter().all(|r| CloseReason::Protocol(*r).number() > 18));
     }
 }

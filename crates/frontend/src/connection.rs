@@ -55,7 +55,7 @@ pub(crate) async fn serve<H: Handler>(
         end.session.close(CloseReason::Shutdown);
     }
     let opening = {
-        let mut opening = pin!(upgrade::open(&mut read));
+        let mut opening = pin!(upgrade::open(&mut read, &end.shared.options.allowed_origins));
         poll_fn(|cx| {
             end.session.register(cx);
             match end.session.close_reason() {

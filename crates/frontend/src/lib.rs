@@ -18,13 +18,16 @@
 //! * A session costs one task and no timer; all time-outs are one wheel's.
 //! * What one client sends never ends another's session.
 
+mod addresses;
 mod boundary;
 mod close;
 mod connection;
 mod metrics;
 mod options;
+mod origins;
 mod outgoing;
 mod protocol;
+mod rate;
 mod server;
 mod session;
 mod socket;
@@ -39,8 +42,10 @@ use std::sync::Arc;
 pub use crate::close::CloseReason;
 pub use crate::metrics::{Direction, HandshakeResult, Metrics};
 pub use crate::options::Options;
+pub use crate::origins::{InvalidOrigin, Origin};
 pub use crate::outgoing::{Outgoing, OutgoingBuilder};
 pub use crate::protocol::ProtocolOptions;
+pub use crate::rate::{Pace, Rate};
 pub use crate::server::Server;
 pub use crate::session::Session;
 pub use crate::tls::{Tls, TlsOptions};

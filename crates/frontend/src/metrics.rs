@@ -16,6 +16,8 @@ pub struct Metrics {
     pub sessions: Gauge,
     /// Times that the operating system refused to accept a connection.
     pub accept_errors: Counter,
+    /// Connections that had to wait for [`Options::accepts_per_second`](crate::Options).
+    pub accept_waits: Counter,
     /// Writes to sockets, each one system call.
     pub writes: Counter,
     /// Sessions closed because their outbox was full.
@@ -84,6 +86,7 @@ impl Metrics {
             connections: Gauge::default(),
             sessions: Gauge::default(),
             accept_errors: Counter::default(),
+            accept_waits: Counter::default(),
             writes: Counter::default(),
             outbox_closes: Counter::default(),
             bytes: DIRECTIONS.map(|direction| handle(&bytes, &DirectionLabel { direction })),
@@ -107,6 +110,11 @@ impl Metrics {
             "outbox_closes",
             "Sessions closed because their outbox was full",
             metrics.outbox_closes.clone(),
+        );
+        r.register(
+            "accept_waits",
+            "Connections that waited because too many came at once",
+            metrics.accept_waits.clone(),
         );
         r.register("accept_errors", "Connections not accepted", metrics.accept_errors.clone());
         metrics

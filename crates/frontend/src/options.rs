@@ -3,6 +3,8 @@ use std::{
     time::Duration,
 };
 
+use crate::Origin;
+
 /// Limits towards clients.
 #[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "Clients")]
@@ -13,10 +15,35 @@ pub struct Options {
     #[arg(long, env = "SHADDOCK_CONNECTIONS_MAX", value_name = "COUNT", default_value = "100000")]
     pub connections_max: NonZeroUsize,
 
+    /// Connections held at once from one address (IPv6: one network of 64 bits); one
+    /// more is answered with HTTP 503 and closed. Behind a proxy all come from one
+    #[arg(
+        long,
+        env = "SHADDOCK_ADDRESS_CONNECTIONS_MAX",
+        value_name = "COUNT",
+        default_value = "10000"
+    )]
+    pub address_connections_max: NonZeroUsize,
+
+    /// Connections taken per second, and as many at once after a silence; others wait
+    /// in the kernel. 0: as many as come
+    #[arg(long, env = "SHADDOCK_ACCEPTS_PER_SECOND", value_name = "COUNT", default_value = "2000")]
+    pub accepts_per_second: u32,
+
+    /// Web pages that may connect: scheme://host[:port],…; others are answered with
+    /// HTTP 403. Clients that are no browsers may, whatever this says [default: any]
+    #[arg(long, env = "SHADDOCK_ALLOWED_ORIGINS", value_name = "ORIGINS", value_delimiter = ',')]
+    pub allowed_origins: Vec<Origin>,
+
     /// How long a client may take from the connection to the handshake's ACK, for
     /// example 10s; one that takes longer is closed
     #[arg(long, env = "SHADDOCK_HANDSHAKE_TIMEOUT", value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
     pub handshake_timeout: Duration,
+
+    /// How long a client may be connected without having asked for anything (gate)
+    /// or being in a room (connector), for example 30s; then it is closed
+    #[arg(long, env = "SHADDOCK_IDLE_TIMEOUT", value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
+    pub idle_timeout: Duration,
 
     /// Bytes that one client may send as one package or WebSocket message, at most
     /// 16777215; a longer one is refused at its header and the session closed
@@ -45,8 +72,12 @@ impl Default for Options {
     /// What the flags default to.
     fn default() -> Self {
         Self {
+            address_connections_max: NonZeroUsize::new(10_000).expect("not zero"),
+            accepts_per_second: 2_000,
+            allowed_origins: Vec::new(),
             connections_max: NonZeroUsize::new(100_000).expect("not zero"),
             handshake_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(30),
             package_max: NonZeroU32::new(256 * 1024).expect("not zero"),
             outbox_max: NonZeroUsize::new(1024 * 1024).expect("not zero"),
         }

@@ -12,7 +12,10 @@ use std::{
 
 use chassis::{Listener, Policy, Stream, Tasks, World};
 use prometheus_client::metrics::gauge::Gauge;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::Instant,
+};
 use tokio_util::{
     sync::CancellationToken,
     task::{TaskTracker, task_tracker::TaskTrackerToken},
@@ -20,7 +23,9 @@ use tokio_util::{
 use wire::Profile;
 
 use crate::{
-    CloseReason, Handler, Metrics, Options, Tls, connection,
+    CloseReason, Handler, Metrics, Options, Pace, Rate, Tls,
+    addresses::{Addresses, Counted},
+    connection,
     session::Common,
     upgrade,
     wheel::{Timeouts, Wheel},
@@ -85,7 +90,11 @@ impl<H: Handler> Server<H> {
             metrics: metrics.clone(),
             outbox_max: self.options.outbox_max.get(),
             now: AtomicU32::new(0),
-            timeouts: Timeouts::new(self.options.handshake_timeout, heartbeat_secs),
+            timeouts: Timeouts::new(
+                self.options.handshake_timeout,
+                self.options.idle_timeout,
+                heartbeat_secs,
+            ),
             last_id: AtomicU64::new(0),
         });
         let wheel = Arc::new(Wheel::new(Arc::clone(&common)));
@@ -101,7 +110,17 @@ impl<H: Handler> Server<H> {
             common,
             wheel,
         });
-        let door = Door { shared, metrics, tasks, open: Arc::default(), refusing: Arc::default() };
+        let door = Door {
+            shared,
+            metrics,
+            tasks,
+            open: Arc::default(),
+            refusing: Arc::default(),
+            addresses: Arc::default(),
+        };
+        let rate = NonZero::new(door.shared.options.accepts_per_second)
+            .and_then(|burst| Rate::new(burst.get(), burst));
+        let (pace, started) = (Pace::default(), door.shared.world.clock.now());
         let all = TaskTracker::new();
         let mut stop = pin!(shutdown.cancelled());
         let mut is_failing = false;
@@ -111,6 +130,13 @@ impl<H: Handler> Server<H> {
                 () = &mut stop => break,
                 accepted = listener.accept() => accepted,
             };
+            if let Some(rate) = rate {
+                tokio::select! {
+                    biased;
+                    () = &mut stop => break,
+                    () = door.keep_pace(&pace, rate, started) => {}
+                }
+            }
             match accepted {
                 Ok((stream, peer)) => door.admit(stream, peer, all.token()),
                 Err(error) => {
@@ -138,21 +164,28 @@ struct Door<H: Handler> {
     open: Arc<AtomicUsize>,
     /// Connections that are being refused.
     refusing: Arc<AtomicUsize>,
+    /// Where those that were let in come from.
+    addresses: Arc<Addresses>,
 }
 
 impl<H: Handler> Door<H> {
     fn admit(&self, stream: Stream, peer: SocketAddr, token: TaskTrackerToken) {
-        let limit = self.shared.options.connections_max.get();
+        let options = &self.shared.options;
+        let from = self.addresses.count(peer.ip(), options.address_connections_max.get());
+        let (limit, reason) = match &from {
+            Some(_) => (options.connections_max.get(), CloseReason::ConnectionsMax),
+            None => (0, CloseReason::AddressConnectionsMax),
+        };
         match Admitted::new(&self.open, limit, token) {
             Ok(admitted) => {
-                let admitted = admitted.counted(&self.metrics.connections);
+                let admitted = admitted.counted(&self.metrics.connections, from);
                 let client = connection::serve(Arc::clone(&self.shared), stream, peer, admitted);
                 // Boxed, because the tracker's and the policy's futures around it
                 // would hold it twice.
                 self.tasks.spawn("client", Policy::Session, Box::pin(client));
             }
             Err(token) => {
-                self.metrics.closes(CloseReason::ConnectionsMax).inc();
+                self.metrics.closes(reason).inc();
                 if let Ok(refused) = Admitted::new(&self.refusing, REFUSALS_MAX, token) {
                     let clock = self.shared.world.clock;
                     self.tasks.spawn("refusal", Policy::Session, async move {
@@ -164,6 +197,22 @@ impl<H: Handler> Door<H> {
                     });
                 }
             }
+        }
+    }
+
+    /// Waits until one more connection is not too fast.
+    async fn keep_pace(&self, pace: &Pace, rate: Rate, started: Instant) {
+        let clock = self.shared.world.clock;
+        let mut is_counted = false;
+        loop {
+            let wait = pace.wait(rate, clock.now() - started);
+            if wait.is_zero() {
+                return;
+            }
+            if !std::mem::replace(&mut is_counted, true) {
+                self.metrics.accept_waits.inc();
+            }
+            clock.sleep(wait).await;
         }
     }
 
@@ -187,6 +236,7 @@ async fn refuse(mut stream: Stream) {
 pub(crate) struct Admitted {
     places: Arc<AtomicUsize>,
     gauge: Option<Gauge>,
+    from: Option<Counted>,
     _token: TaskTrackerToken,
 }
 
@@ -202,11 +252,12 @@ impl Admitted {
             places.fetch_sub(1, Ordering::AcqRel);
             return Err(token);
         }
-        Ok(Self { places: Arc::clone(places), gauge: None, _token: token })
+        Ok(Self { places: Arc::clone(places), gauge: None, from: None, _token: token })
     }
 
-    fn counted(mut self, gauge: &Gauge) -> Self {
+    fn counted(mut self, gauge: &Gauge, from: Option<Counted>) -> Self {
         gauge.inc();
+        self.from = from;
         self.gauge = Some(gauge.clone());
         self
     }

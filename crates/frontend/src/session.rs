@@ -35,10 +35,15 @@ pub struct Session<S> {
     waker: AtomicWaker,
     /// The tick of the last heartbeat; until the first, of the connection.
     beat: AtomicU32,
+    /// The tick since which the client is here for nothing; [`BUSY`] if it is not.
+    idle_since: AtomicU32,
     is_acknowledged: AtomicBool,
     /// 0, or the number of the [`CloseReason`].
     closing: AtomicU8,
 }
+
+/// Instead of a tick: the client is here for something.
+const BUSY: u32 = u32::MAX;
 
 /// What all sessions of a server share.
 #[derive(Debug)]
@@ -66,6 +71,7 @@ impl<S: Default> Session<S> {
             writer: Mutex::new(Writer::new(half)),
             waker: AtomicWaker::new(),
             beat: AtomicU32::new(common.now.load(Ordering::Relaxed)),
+            idle_since: AtomicU32::new(common.now.load(Ordering::Relaxed)),
             is_acknowledged: AtomicBool::new(false),
             closing: AtomicU8::new(0),
             common,
@@ -164,6 +170,13 @@ impl<S> Session<S> {
         self.waker.wake();
     }
 
+    /// Says whether the client is here for something. One that is not, as nobody is
+    /// in the beginning, is closed after [`Options::idle_timeout`](crate::Options).
+    pub fn set_busy(&self, is_busy: bool) {
+        let since = if is_busy { BUSY } else { self.common.now.load(Ordering::Relaxed) };
+        self.idle_since.store(since, Ordering::Relaxed);
+    }
+
     /// Whether the client may be sent to: after the handshake, before the end.
     #[must_use]
     pub fn is_open(&self) -> bool {
@@ -203,10 +216,19 @@ impl<S> Session<S> {
             true => (timeouts.heartbeat, CloseReason::HeartbeatTimeout),
             false => (Some(timeouts.handshake), CloseReason::HandshakeTimeout),
         };
-        let Some(span) = span else { return Ok(u32::MAX) };
         // A tick more, so that no client gets less than it was promised.
-        let due = self.beat.load(Ordering::Relaxed).saturating_add(span).saturating_add(1);
-        if now >= due { Err(reason) } else { Ok(due) }
+        let due = |since: u32, span: u32| since.saturating_add(span).saturating_add(1);
+        let beat = self.beat.load(Ordering::Relaxed);
+        let silent = span.map_or(u32::MAX, |span| due(beat, span));
+        let idle = match self.idle_since.load(Ordering::Relaxed) {
+            BUSY => u32::MAX,
+            since => due(since, timeouts.idle),
+        };
+        match now {
+            _ if now >= silent => Err(reason),
+            _ if now >= idle => Err(CloseReason::Idle),
+            _ => Ok(silent.min(idle)),
+        }
     }
 
     /// Registers the session's task for wake-ups. Comes before looking at

@@ -9,7 +9,7 @@ use tokio_tungstenite::tungstenite::{
     handshake::{machine::TryParse, server::create_response},
 };
 
-use crate::CloseReason;
+use crate::{CloseReason, Origin, origins};
 
 /// The longest HTTP request head, in bytes.
 const HEAD_LEN_MAX: usize = 8 * 1024;
@@ -42,7 +42,7 @@ pub(crate) enum Opening {
 }
 
 /// Finds out what the client wants. Bounded in memory, not in time.
-pub(crate) async fn open(read: &mut ReadHalf) -> Opening {
+pub(crate) async fn open(read: &mut ReadHalf, origins: &[Origin]) -> Opening {
     let mut head = Vec::new();
     let end = loop {
         let searched = head.len();
@@ -65,7 +65,7 @@ pub(crate) async fn open(read: &mut ReadHalf) -> Opening {
         }
     };
     let rest = head.split_off(end);
-    answer(&head, rest)
+    answer(&head, rest, origins)
 }
 
 /// The length of the head, of which `searched` bytes are known not to end it.
@@ -74,22 +74,11 @@ fn end_of_head(head: &[u8], searched: usize) -> Option<usize> {
     (searched..=head.len()).find(ends)
 }
 
-fn answer(head: &[u8], rest: Vec<u8>) -> Opening {
-    let (protocol, accepted) = match judge(head) {
-        Ok(judged) => judged,
-        Err(Error::Protocol(ProtocolError::WrongHttpMethod)) => {
-            return refuse("405 Method Not Allowed", "Allow: GET\r\n", "only GET");
-        }
-        Err(Error::Protocol(
-            ProtocolError::WrongHttpVersion
-            | ProtocolError::MissingConnectionUpgradeHeader
-            | ProtocolError::MissingUpgradeWebSocketHeader
-            | ProtocolError::MissingSecWebSocketVersionHeader,
-        )) => {
-            let headers = "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n";
-            return refuse("426 Upgrade Required", headers, "this port speaks WebSocket");
-        }
-        Err(_) => return refuse("400 Bad Request", "", "not a WebSocket upgrade"),
+fn answer(head: &[u8], rest: Vec<u8>, origins: &[Origin]) -> Opening {
+    let (protocol, accepted) = match judge(head, origins) {
+        Ok(None) => return refuse("403 Forbidden", "", "not from this page"),
+        Ok(Some(judged)) => judged,
+        Err(error) => return refuse_error(&error),
     };
     let accept = &accepted.headers()[header::SEC_WEBSOCKET_ACCEPT];
     // Written by hand, because some embedded clients want the usual capitals.
@@ -105,10 +94,34 @@ fn answer(head: &[u8], rest: Vec<u8>) -> Opening {
     Opening::WebSocket { response, rest }
 }
 
+/// What is wrong with a request that is no upgrade.
+fn refuse_error(error: &Error) -> Opening {
+    match error {
+        Error::Protocol(ProtocolError::WrongHttpMethod) => {
+            refuse("405 Method Not Allowed", "Allow: GET\r\n", "only GET")
+        }
+        Error::Protocol(
+            ProtocolError::WrongHttpVersion
+            | ProtocolError::MissingConnectionUpgradeHeader
+            | ProtocolError::MissingUpgradeWebSocketHeader
+            | ProtocolError::MissingSecWebSocketVersionHeader,
+        ) => {
+            let headers = "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n";
+            refuse("426 Upgrade Required", headers, "this port speaks WebSocket")
+        }
+        _ => refuse("400 Bad Request", "", "not a WebSocket upgrade"),
+    }
+}
+
 /// The protocol to be echoed, and the response but for it.
-fn judge(head: &[u8]) -> Result<(Option<HeaderValue>, Response<()>), Error> {
+type Judged = (Option<HeaderValue>, Response<()>);
+
+/// None if the page may not connect.
+fn judge(head: &[u8], origins: &[Origin]) -> Result<Option<Judged>, Error> {
     let (_, request) = Request::try_parse(head)?.ok_or(ProtocolError::HandshakeIncomplete)?;
-    Ok((first_protocol(request.headers()), create_response(&request)?))
+    let response = create_response(&request)?;
+    let is_allowed = origins::is_allowed(origins, request.headers());
+    Ok(is_allowed.then(|| (first_protocol(request.headers()), response)))
 }
 
 /// The first protocol offered; the original echoes it, whatever it is.
@@ -152,7 +165,7 @@ mod tests {
             std::future::pending::<()>().await;
         };
         tokio::select! {
-            opening = open(&mut read) => opening,
+            opening = open(&mut read, &[]) => opening,
             () = send => unreachable!("it has no end"),
         }
     }

@@ -32,22 +32,28 @@ pub(crate) struct Timeouts {
     pub(crate) handshake: u32,
     /// From one heartbeat to the next; none if the profile has no heartbeat.
     pub(crate) heartbeat: Option<u32>,
+    /// From the connection, or from the end of what it was there for.
+    pub(crate) idle: u32,
 }
 
 impl Timeouts {
-    pub(crate) fn new(handshake: Duration, heartbeat_secs: Option<u16>) -> Self {
-        let ticks = handshake.as_millis().div_ceil(TICK.as_millis());
+    pub(crate) fn new(handshake: Duration, idle: Duration, heartbeat_secs: Option<u16>) -> Self {
+        let ticks = |span: Duration| {
+            u32::try_from(span.as_millis().div_ceil(TICK.as_millis())).unwrap_or(u32::MAX)
+        };
         let per_second = 10;
         Self {
-            handshake: u32::try_from(ticks).unwrap_or(u32::MAX),
+            handshake: ticks(handshake),
             heartbeat: heartbeat_secs.map(|secs| 2 * u32::from(secs) * per_second),
+            idle: ticks(idle),
         }
     }
 
     /// A session must be looked at this often, because when its handshake ends,
-    /// the shorter of the two begins.
+    /// the shorter of the others begins.
     fn shortest(&self) -> u32 {
-        self.heartbeat.map_or(self.handshake, |heartbeat| heartbeat.min(self.handshake))
+        let shortest = self.handshake.min(self.idle);
+        self.heartbeat.map_or(shortest, |heartbeat| heartbeat.min(shortest))
     }
 }
 

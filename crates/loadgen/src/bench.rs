@@ -236,6 +236,11 @@ impl System {
                 &format!("--listen-addr={clients}"),
                 &format!("--grpc-addr={link}"),
                 &shards,
+                // One address, and sessions that ask for nothing.
+                "--idle-timeout=1h",
+                "--address-connections-max=1000000",
+                "--accepts-per-second=0",
+                "--sends-per-second=0",
             ],
             &connector_admin,
         )

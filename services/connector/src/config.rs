@@ -1,4 +1,8 @@
-use std::{net::SocketAddr, num::NonZeroUsize, time::Duration};
+use std::{
+    net::SocketAddr,
+    num::{NonZeroU32, NonZeroUsize},
+    time::Duration,
+};
 
 use cluster::{List, Shard};
 use model::ConnectorId;
@@ -60,6 +64,15 @@ pub struct Config {
         default_value = "256"
     )]
     pub session_requests_max: NonZeroUsize,
+
+    /// Messages that one client may send per second; 0: as many as it likes. What is
+    /// beyond is answered with code 429
+    #[arg(long, env = "SHADDOCK_SENDS_PER_SECOND", value_name = "COUNT", default_value = "20")]
+    pub sends_per_second: u32,
+
+    /// Messages that one client may send at once after a silence
+    #[arg(long, env = "SHADDOCK_SENDS_BURST", value_name = "COUNT", default_value = "40")]
+    pub sends_burst: NonZeroU32,
 
     /// Bytes of commands that may wait for one shard; then its link is cut, and
     /// opened again

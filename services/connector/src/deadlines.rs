@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::{
     fanout::Batch,
-    handler::Place,
+    handler::{self, Place},
     hub::{Hub, error_body},
     room::{Ask, Room, SETTLE},
 };
@@ -98,7 +98,7 @@ fn expire(hub: &Hub, room: &Arc<Room>, request_id: u64) {
     hub.answer(pending, 503, &error_body(503, "the room cannot be reached, try again"));
     let is_join = matches!(pending.ask, Ask::Join { .. });
     if is_join {
-        pending.session.state().set_place(Place::Outside);
+        handler::set_place(&pending.session, Place::Outside);
     }
     // If its shard lets a session in after all, it is told that it has left.
     if is_join && pending.sent {

@@ -5,8 +5,10 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
+use frontend::{Pace, Rate};
 use model::{Identity, RoomId, UserName};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 use wire::{Call, Dialect, RawId, Route};
 
 use crate::{hub::Hub, room::Room};
@@ -20,6 +22,8 @@ pub(crate) struct Client {
     dialect: OnceLock<Dialect>,
     identity: OnceLock<Identity>,
     place: Mutex<Place>,
+    /// How fast it speaks.
+    pace: Pace,
     /// Requests that wait for an answer.
     pub(crate) waiting: AtomicUsize,
 }
@@ -48,10 +52,12 @@ impl Client {
     pub(crate) fn place(&self) -> Place {
         self.place.lock().expect("a place").clone()
     }
+}
 
-    pub(crate) fn set_place(&self, place: Place) {
-        *self.place.lock().expect("a place") = place;
-    }
+/// Says where a client is now. Who is in no room may stay for a while only.
+pub(crate) fn set_place(session: &Session, place: Place) {
+    session.set_busy(!matches!(place, Place::Outside));
+    *session.state().place.lock().expect("a place") = place;
 }
 
 impl Place {
@@ -70,6 +76,10 @@ pub(crate) struct Handler {
     pub(crate) hub: Hub,
     pub(crate) content_max: usize,
     pub(crate) session_requests_max: usize,
+    /// How fast one client may speak; none: as it likes.
+    pub(crate) sends: Option<Rate>,
+    /// Where the clients' paces start.
+    pub(crate) origin: Instant,
 }
 
 impl frontend::Handler for Handler {
@@ -151,6 +161,10 @@ impl Handler {
     fn send(&self, session: &Arc<Session>, id: Option<RawId>, body: &Value) -> Result<(), Refused> {
         let place = session.state().place();
         let (room, _) = place.room().ok_or_else(|| Refused::silent(500))?;
+        let now = self.hub.clock().now() - self.origin;
+        if self.sends.is_some_and(|rate| !session.state().pace.admits(rate, now)) {
+            return Err(Refused::new(429, "too many messages"));
+        }
         let content = text(body, "content")?;
         let target = text(body, "target")?;
         if content.is_empty() {

@@ -17,7 +17,7 @@ use wire::RawId;
 
 use crate::{
     deadlines::Deadlines,
-    handler::{Place, Session},
+    handler::{self, Place, Session},
     metrics::Metrics,
     room::{Ask, Pending, Room, Route, State},
 };
@@ -102,7 +102,7 @@ impl Hub {
     pub(crate) fn closed(&self, session: &Arc<Session>) {
         self.0.sessions.lock().expect("sessions").remove(&session.id());
         let place = session.state().place();
-        session.state().set_place(Place::Outside);
+        handler::set_place(session, Place::Outside);
         if let Some((room, _)) = place.room() {
             self.leave(room, session);
         }
@@ -184,7 +184,7 @@ impl Hub {
         name: &UserName,
     ) {
         self.with_room(id, |room, state| {
-            session.state().set_place(Place::Entering(Arc::clone(room), name.clone()));
+            handler::set_place(session, Place::Entering(Arc::clone(room), name.clone()));
             self.ask(room, state, session, Ask::Join { reply_to, name: name.clone() });
         });
         // It may have closed in the meantime, before it had a place to leave.

@@ -202,7 +202,7 @@ fn on_close_session(hub: &Hub, link: &Arc<Link>, close: &pb::CloseSession, batch
     drop(state);
     if let Some(member) = member {
         hub.metrics().members.dec();
-        member.session.state().set_place(crate::handler::Place::Outside);
+        crate::handler::set_place(&member.session, crate::handler::Place::Outside);
         member.session.kick(&close.reason);
     }
     hub.tidy(&room);

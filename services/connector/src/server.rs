@@ -3,6 +3,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use anyhow::Context;
 use chassis::{App, Listener, Policy, StartError};
 use cluster::{Discovery, StaticDiscovery};
+use frontend::Rate;
 use rpc::{AccessLayer, Health, connector::v1::connector_service_server::ConnectorServiceServer};
 
 use crate::{
@@ -90,6 +91,8 @@ impl Server {
             hub: hub.clone(),
             content_max: config.content_max,
             session_requests_max: config.session_requests_max.get(),
+            sends: Rate::new(config.sends_per_second, config.sends_burst),
+            origin: world.clock.now(),
         };
         let clients = frontend::Server {
             listener,

@@ -21,6 +21,7 @@ impl Handler for Clients {
 
     fn call(&self, session: &Arc<Session<()>>, call: Call) {
         let Route::QueryEntry = call.route else { return };
+        session.set_busy(true);
         let answer = self.query_entry(&call.body);
         // Nobody waits for the answer to a notify.
         if let Some(id) = call.id {

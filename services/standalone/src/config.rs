@@ -1,4 +1,9 @@
-use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
+use std::{
+    net::SocketAddr,
+    num::{NonZeroU32, NonZeroUsize},
+    path::PathBuf,
+    time::Duration,
+};
 
 use clap::Parser;
 use cluster::{Connector, List, Shard};
@@ -80,6 +85,15 @@ pub struct Config {
     #[arg(long, env = "SHADDOCK_WORD_FILTER", value_name = "FILE")]
     pub word_filter: Option<PathBuf>,
 
+    /// Messages that one client may send per second; 0: as many as it likes. What is
+    /// beyond is answered with code 429
+    #[arg(long, env = "SHADDOCK_SENDS_PER_SECOND", value_name = "COUNT", default_value = "20")]
+    pub sends_per_second: u32,
+
+    /// Messages that one client may send at once after a silence
+    #[arg(long, env = "SHADDOCK_SENDS_BURST", value_name = "COUNT", default_value = "40")]
+    pub sends_burst: NonZeroU32,
+
     /// How long a request may wait for the shard; then it is answered with code 503
     #[arg(long, env = "SHADDOCK_REQUEST_TIMEOUT", value_name = "TIME", default_value = "8s", value_parser = humantime::parse_duration)]
     pub request_timeout: Duration,
@@ -148,6 +162,8 @@ impl Config {
             heartbeat: self.heartbeat,
             content_max: self.content_max,
             request_timeout: self.request_timeout,
+            sends_per_second: self.sends_per_second,
+            sends_burst: self.sends_burst,
             protocol: self.protocol.clone(),
             crypto: self.crypto,
             frontend: self.frontend.clone(),

@@ -40,6 +40,7 @@ impl Handler for Toy {
     const KNOWN: &'static [&'static str] = &[ECHO, PANIC, KICK];
 
     fn opened(&self, session: &Arc<Session<AtomicUsize>>, _conn: &mut Conn) {
+        session.set_busy(true);
         self.sessions.lock().unwrap().push(Arc::clone(session));
     }
 

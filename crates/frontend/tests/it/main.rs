@@ -5,6 +5,7 @@
 mod close;
 mod fixture;
 mod hostile;
+mod limits;
 mod protocol;
 mod push;
 mod tcp;

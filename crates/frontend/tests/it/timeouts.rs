@@ -51,6 +51,10 @@ impl Listen for PipeListener {
 }
 
 async fn start(profile: Profile) -> Fixture {
+    start_with(profile, Options::default()).await
+}
+
+async fn start_with(profile: Profile, options: Options) -> Fixture {
     let (dialed, accepted) = mpsc::channel(1_000);
     let pipes = Pipes { dialed, accepted: Arc::new(Mutex::new(accepted)) };
     let world = World {
@@ -58,7 +62,7 @@ async fn start(profile: Profile) -> Fixture {
         clock: Clock::starting_at(0),
         rng: Rng::seeded(1),
     };
-    Fixture::start_with(world, Options::default(), profile).await
+    Fixture::start_with(world, options, profile).await
 }
 
 /// Seconds until the server closes `client`.
@@ -155,4 +159,22 @@ async fn a_heartbeat_longer_than_the_wheel_is_kept_all_the_same() {
     assert_eq!(fixture.metrics.connections.get(), 1);
     let seconds = closed_after(&mut client).await;
     assert!((1.0..1.2).contains(&seconds), "{seconds}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_here_for_nothing_is_closed_and_who_is_busy_is_not() {
+    let options = Options { idle_timeout: Duration::from_secs(5), ..Options::default() };
+    let fixture = start_with(Profile::master_gate(), options).await;
+    let (mut idle, session) = fixture.pair().await;
+    session.set_busy(false);
+    let (mut busy, session) = fixture.pair().await;
+    let seconds = closed_after(&mut idle).await;
+    assert!((5.0..5.3).contains(&seconds), "{seconds}");
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    busy.echo("\"still here\"").await;
+    session.set_busy(false);
+    let seconds = closed_after(&mut busy).await;
+    // The wheel looks at least this often.
+    assert!((5.0..10.3).contains(&seconds), "{seconds}");
+    assert_eq!(fixture.metrics.closes(CloseReason::Idle).get(), 2);
 }

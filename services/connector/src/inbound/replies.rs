@@ -12,7 +12,7 @@ use rpc::chat::v1::{self as pb, RefusedReason, reply};
 use super::{compared, deliver, reconcile, restart, room_on, shard};
 use crate::{
     fanout::Batch,
-    handler::Place,
+    handler::{self, Place},
     hub::{Hub, error_body},
     link::{Link, LinkError},
     room::{Ask, Member, Pending, Room, Route, State},
@@ -101,7 +101,7 @@ fn on_joined(hub: &Hub, room: &Arc<Room>, request_id: u64, joined: pb::Joined, b
         state.ghosts.iter().map(ToString::to_string).filter(|ghost| *ghost != name.as_str()),
     );
     drop(state);
-    pending.session.state().set_place(Place::Inside(Arc::clone(room), name.clone()));
+    handler::set_place(&pending.session, Place::Inside(Arc::clone(room), name.clone()));
     let body = wire::to_json(&serde_json::json!({ "users": users }));
     respond(hub, room, &pending, 200, body.into(), batch);
 }
@@ -204,7 +204,7 @@ fn on_refused(
             let Some(pending) = take(&mut state, request_id) else { return };
             drop(state);
             if matches!(pending.ask, Ask::Join { .. }) && !pending.abandoned {
-                pending.session.state().set_place(Place::Outside);
+                handler::set_place(&pending.session, Place::Outside);
             }
             refuse(hub, room, &pending, reason, batch);
         }
@@ -320,7 +320,7 @@ fn on_rejoined(
     }
     for member in evicted {
         hub.metrics().members.dec();
-        member.session.state().set_place(Place::Outside);
+        handler::set_place(&member.session, Place::Outside);
         member.session.kick_as(
             "superseded: the name is held by another session",
             frontend::CloseReason::Superseded,

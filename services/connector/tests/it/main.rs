@@ -13,6 +13,7 @@ mod fanout;
 mod grpc;
 mod holes;
 mod life;
+mod limits;
 mod rejoin;
 mod routing;
 mod scene;

@@ -1,0 +1,102 @@
+//! How fast something may happen.
+
+use std::{
+    num::NonZeroU32,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+/// So many per second, and so many at once after a silence.
+#[derive(Clone, Copy, Debug)]
+pub struct Rate {
+    /// Nanoseconds between two that come evenly.
+    interval: u64,
+    /// How far ahead of the even pace one may be.
+    ahead: u64,
+}
+
+impl Rate {
+    /// None if `per_second` is 0: no limit.
+    #[must_use]
+    pub fn new(per_second: u32, burst: NonZeroU32) -> Option<Self> {
+        let interval = 1_000_000_000_u64.checked_div(u64::from(per_second))?;
+        Some(Self { interval, ahead: interval * u64::from(burst.get() - 1) })
+    }
+}
+
+/// What has happened lately: when the even pace will have caught up with it, in
+/// nanoseconds (the generic cell rate algorithm, ITU-T I.371).
+#[derive(Debug, Default)]
+pub struct Pace(AtomicU64);
+
+impl Pace {
+    /// Counts one more at `now`, a time since some fixed point; false if that is too
+    /// fast, and then it does not count. For one task at a time.
+    pub fn admits(&self, rate: Rate, now: Duration) -> bool {
+        self.wait(rate, now).is_zero()
+    }
+
+    /// Counts one more at `now`, if that is not too fast; else returns how long to
+    /// wait before asking again. For one task at a time.
+    pub fn wait(&self, rate: Rate, now: Duration) -> Duration {
+        let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+        let even = self.0.load(Ordering::Relaxed).max(now);
+        let wait = (even - now).saturating_sub(rate.ahead);
+        if wait == 0 {
+            self.0.store(even.saturating_add(rate.interval), Ordering::Relaxed);
+        }
+        Duration::from_nanos(wait)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn rate(per_second: u32, burst: u32) -> Rate {
+        Rate::new(per_second, NonZeroU32::new(burst).unwrap()).unwrap()
+    }
+
+    /// How many of `count` that come every `millis` are admitted.
+    fn admitted(rate: Rate, count: u64, millis: u64) -> usize {
+        let pace = Pace::default();
+        let at = |n| Duration::from_secs(1) + Duration::from_millis(n * millis);
+        (0..count).filter(|n| pace.admits(rate, at(*n))).count()
+    }
+
+    #[test]
+    fn a_burst_is_admitted_and_then_the_even_pace() {
+        assert_eq!(admitted(rate(20, 40), 100, 0), 40);
+        assert_eq!(admitted(rate(20, 40), 1_000, 50), 1_000);
+        // Twice as fast for 10 s: the burst, and 20 a second.
+        assert_eq!(admitted(rate(20, 40), 400, 25), 239);
+        assert_eq!(admitted(rate(1, 1), 3, 999), 2);
+        assert!(Rate::new(0, NonZeroU32::MIN).is_none());
+    }
+
+    proptest! {
+        /// No window of time sees more than its share and one burst.
+        #[test]
+        fn no_window_gets_more_than_its_share(
+            steps in prop::collection::vec(0_u64..200, 1..200), per_second in 1_u32..50, burst in 1_u32..20,
+        ) {
+            let (pace, rate) = (Pace::default(), rate(per_second, burst));
+            let mut now = Duration::ZERO;
+            let mut times = Vec::new();
+            for step in steps {
+                now += Duration::from_millis(step);
+                if pace.admits(rate, now) {
+                    times.push(now);
+                }
+            }
+            for (i, from) in times.iter().enumerate() {
+                for (j, to) in times.iter().enumerate().skip(i) {
+                    let share = (*to - *from).as_secs_f64() * f64::from(per_second);
+                    prop_assert!(((j - i + 1) as f64) <= share + f64::from(burst) + 1e-6);
+                }
+            }
+        }
+    }
+}
