@@ -30,8 +30,8 @@ pub struct Options {
     #[arg(long, env = "SHADDOCK_ACCEPTS_PER_SECOND", value_name = "COUNT", default_value = "2000")]
     pub accepts_per_second: u32,
 
-    /// Web pages that may connect: scheme://host[:port],…; others are answered with
-    /// HTTP 403. Clients that are no browsers may, whatever this says [default: any]
+    /// Web pages that may connect: scheme://host or scheme://host:port, …; others get
+    /// HTTP 403. Clients that are no browsers may, whatever this says. Default: any
     #[arg(long, env = "SHADDOCK_ALLOWED_ORIGINS", value_name = "ORIGINS", value_delimiter = ',')]
     pub allowed_origins: Vec<Origin>,
 
