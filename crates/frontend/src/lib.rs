@@ -22,6 +22,7 @@ mod addresses;
 mod boundary;
 mod close;
 mod connection;
+pub mod fuzzing;
 mod metrics;
 mod options;
 mod origins;

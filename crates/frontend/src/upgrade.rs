@@ -57,11 +57,13 @@ pub(crate) async fn open(read: &mut ReadHalf, origins: &[Origin]) -> Opening {
             b'A'..=b'Z' => {}
             _ => return Opening::Closed(CloseReason::NotHttp),
         }
-        if let Some(end) = end_of_head(&head, searched) {
-            break end;
-        }
-        if head.len() > HEAD_LEN_MAX {
+        let end = end_of_head(&head, searched);
+        // However it is cut up, the same heads are too long.
+        if end.unwrap_or(head.len()) > HEAD_LEN_MAX {
             return refuse("431 Request Header Fields Too Large", "", "the request is too long");
+        }
+        if let Some(end) = end {
+            break end;
         }
     };
     let rest = head.split_off(end);

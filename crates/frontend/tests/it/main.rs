@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
 mod close;
+mod corpus;
 mod fixture;
 mod hostile;
 mod limits;
