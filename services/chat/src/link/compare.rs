@@ -13,7 +13,9 @@ use super::Link;
 
 impl Link {
     /// Tells a connector what it has got wrong, and forgets members that it does
-    /// not know.
+    /// not know. Those of a room that it does not list at all are on their way to
+    /// another shard, as likely as not: they have the grace period, so that nobody
+    /// who stays is told that they left.
     pub(super) fn compare(&self, request_id: u64, compare: pb::Compare) {
         let link = self.outbox.link;
         let mut differing = Vec::new();
@@ -33,10 +35,9 @@ impl Link {
             }
             listed.insert(id);
         }
-        for id in self.outbox.rooms() {
-            if !listed.contains(&id) {
-                self.forget(&id, &[]);
-            }
+        let now_ms = self.rooms.now_ms();
+        for id in self.outbox.rooms().iter().filter(|id| !listed.contains(id)) {
+            self.rooms.apply_open(id, Input::LinkLost { link, now_ms });
         }
         self.rooms.0.metrics.digest_mismatches.inc_by(differing.len() as u64);
         let compared = pb::Compared { rooms: differing };

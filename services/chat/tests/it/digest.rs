@@ -90,9 +90,25 @@ async fn a_comparison_tells_what_differs() {
     let missing = compare("r", at, &["ann", "bob"], &[1, 2, 3]);
     assert_eq!(a.ask(missing, 1).await, ["#6 differs: r @1 [ann bob] without [3]"]);
     let unknown = compare("nowhere", at, &["ann"], &[1]);
-    // Of a room that is not listed, the connector has forgotten all members.
-    assert_eq!(a.ask(unknown, 1).await, ["-ann"]);
-    assert_eq!(a.told().await, "#7 differs: nowhere unknown []");
+    assert_eq!(a.ask(unknown, 1).await, ["#7 differs: nowhere unknown []"]);
+}
+
+#[tokio::test]
+async fn members_of_a_room_that_their_connector_does_not_list_have_the_grace_period() {
+    let chat = Chat::start(&["--grace=1s"]).await;
+    let mut a = Connector::open(&chat, "a").await;
+    let mut b = Connector::open(&chat, "b").await;
+    b.ask(join("r", 1, "bob"), 2).await;
+    a.ask(join("r", 1, "ann"), 2).await;
+    assert_eq!(b.told().await, "+ann");
+    // A has taken the room to another shard, and says no word of it any more.
+    let at = a.at("r");
+    let elsewhere = compare("nowhere", at, &[], &[]);
+    assert_eq!(a.ask(elsewhere, 1).await, ["#2 differs: nowhere unknown []"]);
+    // Bob hears of it only when she did not come back.
+    let heard = ["#2 stored 2", "2<1 bob: still here"];
+    assert_eq!(b.ask(say("r", 1, "still here"), 2).await, heard);
+    assert_eq!(b.told().await, "-ann");
 }
 
 #[tokio::test]
