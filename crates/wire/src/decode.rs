@@ -22,9 +22,6 @@ pub enum BodyError {
     /// More than nine bytes of integer; real clients stay below 2⁵⁴.
     #[error("integer has no end")]
     IntegerTooLong,
-    /// A string that is neither UTF-8 nor CESU-8.
-    #[error("string is not text")]
-    NotText,
     /// Messages are nested deeper than 64 levels.
     #[error("body is nested too deep")]
     TooDeep,
@@ -93,10 +90,7 @@ impl Schema {
             }
             Type::Float => js_number(f32::from_le_bytes(reader.array()?).into()),
             Type::Double => js_number(f64::from_le_bytes(reader.array()?)),
-            Type::Text => {
-                let bytes = reader.prefixed()?;
-                Value::String(from_wire(bytes).ok_or(BodyError::NotText)?.into_owned())
-            }
+            Type::Text => Value::String(from_wire(reader.prefixed()?).into_owned()),
             Type::Message(inner) => {
                 let mut inner_reader = Reader { bytes: reader.prefixed()? };
                 let inner = &self.messages[inner];

@@ -125,7 +125,8 @@ impl Formatter for EscapeAstral {
 /// Accepts UTF-8 and CESU-8, which the browser builds send for characters above
 /// U+FFFF. Half a surrogate pair, whether as bytes or as a `\u` escape, becomes
 /// U+FFFD: a JS client sends one when it cuts a text inside an emoji. So does every
-/// byte that is neither.
+/// byte that is neither. Numbers that JavaScript reads as infinite become the
+/// largest there is.
 ///
 /// The value takes up to about a hundred times the memory of `body`.
 ///
@@ -133,47 +134,67 @@ impl Formatter for EscapeAstral {
 ///
 /// [`JsonError`], for everything else that is not one JSON value.
 pub fn parse_json(body: &[u8]) -> Result<Value, JsonError> {
-    // As the original's `Buffer.toString` does, golden invalid-utf8.
-    let text = text::from_wire(body).unwrap_or_else(|| String::from_utf8_lossy(body));
+    let text = text::from_wire(body);
     serde_json::from_str(&text).or_else(|error| {
-        // serde_json refuses lone `\ud800`; looked for only in this rare case.
-        let repaired = replace_lone_escapes(&text).ok_or(JsonError::Syntax(error))?;
+        // serde_json refuses lone `\ud800` and 1e999; looked for only in this rare case.
+        let repaired = repair(&text).ok_or(JsonError::Syntax(error))?;
         serde_json::from_str(&repaired).map_err(JsonError::Syntax)
     })
 }
 
-/// Replaces `\u` escapes of half a surrogate pair; `None` if there are none.
-fn replace_lone_escapes(text: &str) -> Option<String> {
+/// Replaces what JavaScript takes and serde_json does not: `\u` escapes of half a
+/// surrogate pair, and numbers beyond those of 64 bits. `None` if there are none.
+fn repair(text: &str) -> Option<String> {
     let bytes = text.as_bytes();
-    let (mut out, mut copied, mut at) = (String::new(), 0, 0);
-    while at < bytes.len() {
-        if bytes[at] != b'\\' {
-            at += 1;
-            continue;
-        }
-        let Some(first) = escaped_unit(&bytes[at..]) else {
-            // Another escape: its second byte may be a backslash of its own.
-            at += 2;
-            continue;
-        };
-        let second = bytes.get(at + 6..).and_then(escaped_unit);
-        let is_pair = second.is_some_and(|s| char::decode_utf16([first, s]).all(|c| c.is_ok()));
-        match first {
-            0xd800..=0xdfff if !is_pair => {
-                out.push_str(&text[copied..at]);
-                out.push_str("\\ufffd");
-                at += 6;
-                copied = at;
+    let (mut out, mut copied, mut at, mut in_string) = (String::new(), 0, 0, false);
+    while let Some(byte) = bytes.get(at) {
+        let (len, instead) = match byte {
+            b'\\' if in_string => escape(&bytes[at..]),
+            b'-' | b'0'..=b'9' if !in_string => number(&text[at..]),
+            byte => {
+                in_string ^= *byte == b'"';
+                (1, None)
             }
-            0xd800..=0xdbff => at += 12,
-            _ => at += 6,
+        };
+        if let Some(instead) = instead {
+            out.push_str(&text[copied..at]);
+            out.push_str(instead);
+            copied = at + len;
         }
+        at += len;
     }
     if copied == 0 {
         return None;
     }
     out.push_str(&text[copied..]);
     Some(out)
+}
+
+/// The length of the escape at the front of `bytes`, and what to write instead.
+fn escape(bytes: &[u8]) -> (usize, Option<&'static str>) {
+    let Some(first) = escaped_unit(bytes) else {
+        // Another escape: its second byte may be a backslash or a quote of its own.
+        return (2, None);
+    };
+    let second = bytes.get(6..).and_then(escaped_unit);
+    let is_pair = second.is_some_and(|s| char::decode_utf16([first, s]).all(|c| c.is_ok()));
+    match first {
+        0xd800..=0xdfff if !is_pair => (6, Some("\\ufffd")),
+        0xd800..=0xdbff => (12, None),
+        _ => (6, None),
+    }
+}
+
+/// The length of the number at the front of `text`, and what to write instead.
+fn number(text: &str) -> (usize, Option<&'static str>) {
+    let is_part = |byte: &u8| matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E');
+    let len = text.bytes().take_while(is_part).count();
+    let instead = match text[..len].parse() {
+        Ok(f64::INFINITY) => Some("1.7976931348623157e308"),
+        Ok(f64::NEG_INFINITY) => Some("-1.7976931348623157e308"),
+        _ => None,
+    };
+    (len, instead)
 }
 
 /// Reads `\uXXXX` from the front of `bytes`.
@@ -213,7 +234,7 @@ mod tests {
 
         #[test]
         fn arbitrary_text_never_panics(
-            body in r#"(["\[{:,\\]|\\u|d[89abcdef]|00|é|😀){0,12}"#,
+            body in r#"(["\[{:,\\]|\\u|d[89abcdef]|00|-|1e999|é|😀){0,12}"#,
         ) {
             let _ = parse_json(body.as_bytes());
         }
@@ -239,6 +260,27 @@ mod tests {
         check(br#""\ude00\ud83d\ude00\ud83d""#, &json!("\u{fffd}😀\u{fffd}"));
         check(br#""\ud83d\ud83d\ude00""#, &json!("\u{fffd}😀"));
         check(br#"["\\ud83d","\ud83d\n"]"#, &json!(["\\ud83d", "\u{fffd}\n"]));
+    }
+
+    #[test]
+    fn a_bad_byte_does_not_cost_the_emoji_beside_it() {
+        check(b"\"\xff\xed\xa0\xbd\xed\xb8\x80\"", &json!("\u{fffd}😀"));
+        check(b"[\"\xed\xa0\xbd\xed\xb8\x80\xc3\"]", &json!(["😀\u{fffd}"]));
+    }
+
+    #[test]
+    fn numbers_that_javascript_takes_for_infinite_are_read() {
+        let digits = "9".repeat(400);
+        check(b"1e999", &json!(f64::MAX));
+        check(format!("[-{digits}.5,1]").as_bytes(), &json!([-f64::MAX, 1]));
+        check(
+            br#"{"a\"1e999":"1e999","b":-1E+400}"#,
+            &json!({ "a\"1e999": "1e999", "b": -f64::MAX }),
+        );
+        check(br#"["\ud83d",1e999]"#, &json!(["\u{fffd}", f64::MAX]));
+        check(b"1e-999", &json!(0.0));
+        assert!(parse_json(b"1e999e").is_err());
+        assert!(parse_json(b"[1e999").is_err());
     }
 
     #[test]

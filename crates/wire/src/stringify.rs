@@ -69,8 +69,12 @@ fn in_js_order<'a>(members: &'a [(Node<'a>, Node<'a>)]) -> Option<Vec<(String, &
 }
 
 /// Returns `number` as JavaScript's `String(number)`: exponents only below
-/// 10⁻⁶ and from 10²¹ on, no fraction of zeros, no minus before zero.
+/// 10⁻⁶ and from 10²¹ on, no fraction of zeros, no minus before zero; `null` for
+/// those that are infinite.
 fn number(number: f64) -> String {
+    if number.is_infinite() {
+        return "null".to_owned();
+    }
     if number == 0.0 {
         return "0".to_owned();
     }
@@ -126,6 +130,7 @@ mod tests {
              5e-324,123.456]",
         );
         check("[1.7976931348623157e308]", "[1.7976931348623157e+308]");
+        check("[1e999,-1e999]", "[null,null]");
         // Exactly between two texts of sixteen digits.
         check("[-8863978955447.3125]", "[-8863978955447.312]");
     }

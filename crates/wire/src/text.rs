@@ -40,24 +40,25 @@ pub(crate) fn to_form(text: &str, form: TextForm) -> Cow<'_, [u8]> {
 }
 
 /// Reads text from a client: UTF-8, CESU-8, or both mixed. A surrogate without
-/// its other half becomes U+FFFD.
-///
-/// Returns `None` for bytes that are neither.
-pub(crate) fn from_wire(bytes: &[u8]) -> Option<Cow<'_, str>> {
+/// its other half becomes U+FFFD, and so does what is neither, as where pomelo
+/// 2.2.7 decodes text (golden invalid-utf8).
+pub(crate) fn from_wire(bytes: &[u8]) -> Cow<'_, str> {
     let mut rest = bytes;
     let mut text = String::new();
     loop {
         let error = match std::str::from_utf8(rest) {
-            Ok(tail) if text.is_empty() => return Some(Cow::Borrowed(tail)),
+            Ok(tail) if text.is_empty() => return Cow::Borrowed(tail),
             Ok(tail) => {
                 text.push_str(tail);
-                return Some(Cow::Owned(text));
+                return Cow::Owned(text);
             }
             Err(error) => error,
         };
         let (head, tail) = rest.split_at(error.valid_up_to());
-        text.push_str(std::str::from_utf8(head).ok()?);
-        let (c, used) = surrogates(tail)?;
+        // Valid up to here, so this copies.
+        text.push_str(&String::from_utf8_lossy(head));
+        let bad_len = error.error_len().unwrap_or(tail.len());
+        let (c, used) = surrogates(tail).unwrap_or((char::REPLACEMENT_CHARACTER, bad_len));
         text.push(c);
         rest = &tail[used..];
     }
@@ -94,36 +95,37 @@ mod tests {
             let text = text + &astral;
             for form in [TextForm::Utf8, TextForm::Cesu8] {
                 let bytes = to_form(&text, form);
-                let read = from_wire(&bytes);
-                prop_assert_eq!(read.as_deref(), Some(&text[..]));
+                prop_assert_eq!(from_wire(&bytes), &text[..]);
             }
         }
 
         #[test]
-        fn arbitrary_bytes_never_panic(
+        fn without_halves_of_pairs_it_is_what_node_reads(
             bytes in prop::collection::vec(
-                prop_oneof![Just(0xed), 0x80..0xc0_u8, any::<u8>()],
+                prop_oneof![Just(0xed), Just(0xf0), 0x80..0xc0_u8, any::<u8>()],
                 0..24,
             ),
         ) {
-            if std::str::from_utf8(&bytes).is_ok() {
-                prop_assert!(from_wire(&bytes).is_some());
-            }
-            let _ = from_wire(&bytes);
+            let has_half = bytes.windows(3).any(|three| surrogate(three).is_some());
+            let node = String::from_utf8_lossy(&bytes);
+            prop_assert!(has_half || from_wire(&bytes) == node);
         }
     }
 
     #[test]
-    fn lone_halves_are_replaced_and_other_bytes_refused() {
-        let check = |bytes: &[u8], want: Option<&str>| {
-            assert_eq!(from_wire(bytes).as_deref(), want, "{bytes:02x?}");
+    fn lone_halves_and_other_bytes_are_replaced_and_nothing_else() {
+        let check = |bytes: &[u8], want: &str| {
+            assert_eq!(from_wire(bytes), want, "{bytes:02x?}");
         };
-        check(b"a\xed\xa0\xbd\xed\xb8\x80z", Some("a😀z"));
-        check(b"\xed\xa0\xbdz", Some("\u{fffd}z"));
-        check(b"\xed\xb8\x80\xed\xa0\xbd", Some("\u{fffd}\u{fffd}"));
-        check(b"\xed\xa0\xbd\xed\xa0\xbd\xed\xb8\x80", Some("\u{fffd}😀"));
-        check(b"\xed\xa0", None);
-        check(b"ok\xff", None);
-        check(b"\xc0\x80", None);
+        check(b"a\xed\xa0\xbd\xed\xb8\x80z", "a😀z");
+        check(b"\xed\xa0\xbdz", "\u{fffd}z");
+        check(b"\xed\xb8\x80\xed\xa0\xbd", "\u{fffd}\u{fffd}");
+        check(b"\xed\xa0\xbd\xed\xa0\xbd\xed\xb8\x80", "\u{fffd}😀");
+        check(b"\xed\xa0", "\u{fffd}\u{fffd}");
+        check(b"ok\xff", "ok\u{fffd}");
+        check(b"\xc0\x80", "\u{fffd}\u{fffd}");
+        check(b"\xf0\x9f\x98", "\u{fffd}");
+        // One bad byte does not cost the emoji beside it.
+        check(b"\xff\xed\xa0\xbd\xed\xb8\x80\xf0\x9f\x98\x80", "\u{fffd}😀😀");
     }
 }
