@@ -63,4 +63,5 @@ pub use crate::package::{
 pub use crate::profile::{Profile, ProfileError, PushError};
 pub use crate::route::Route;
 pub use crate::schema::{Protos, Schema};
+pub use crate::stringify::js_number_text;
 pub use crate::text::{TextForm, has_astral};

@@ -1,5 +1,7 @@
 use std::collections::BTreeMap;
 
+use serde_json::Number;
+
 use crate::dictionary::array_index;
 use crate::tree::{Node, NodeKind};
 
@@ -66,6 +68,19 @@ fn in_js_order<'a>(members: &'a [(Node<'a>, Node<'a>)]) -> Option<Vec<(String, &
     }
     order.sort_by_key(|(key, _)| array_index(key).map_or((1, 0), |index| (0, index)));
     Some(order)
+}
+
+/// Returns `number` as JavaScript's `String(number)`: whole numbers without a
+/// fraction, exponents only where there are many zeros.
+///
+/// ```
+/// let json: serde_json::Value = serde_json::from_str("[7.0, 1e21]")?;
+/// let texts = json.as_array().into_iter().flatten().filter_map(|value| value.as_number());
+/// assert_eq!(texts.map(wire::js_number_text).collect::<Vec<_>>(), ["7", "1e+21"]);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+pub fn js_number_text(number: &Number) -> String {
+    number.as_f64().map_or_else(|| number.to_string(), self::number)
 }
 
 /// Returns `number` as JavaScript's `String(number)`: exponents only below

@@ -1,10 +1,14 @@
 //! What clients may ask, and what they are answered.
 
-use std::sync::{
-    Arc, Mutex, OnceLock,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    borrow::Cow,
+    sync::{
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
+use bytes::Bytes;
 use frontend::{Pace, Rate};
 use model::{Identity, RoomId, UserName};
 use serde_json::{Value, json};
@@ -145,12 +149,12 @@ impl Handler {
         id: Option<RawId>,
         body: &Value,
     ) -> Result<(), Refused> {
-        let name = text(body, "username")?;
-        let room = text(body, "rid")?;
-        let name = UserName::parse(name)
+        let username = name(body, "username")?;
+        let rid = name(body, "rid")?;
+        let name = UserName::parse(&username)
             .map_err(|error| Refused::new(400, format!("username: {error}")))?;
         let room =
-            RoomId::parse(room).map_err(|error| Refused::new(400, format!("rid: {error}")))?;
+            RoomId::parse(&rid).map_err(|error| Refused::new(400, format!("rid: {error}")))?;
         if session.state().place().room().is_some() {
             return Err(Refused { code: 500, body: json!({ "code": 500, "error": true }) });
         }
@@ -170,23 +174,30 @@ impl Handler {
         if content.is_empty() {
             return Err(Refused::new(400, "content: must not be empty"));
         }
-        if content.len() > self.content_max {
-            return Err(Refused::new(
-                413,
-                format!(
-                    "content: must have at most {} bytes, not {}",
-                    self.content_max,
-                    content.len()
-                ),
-            ));
-        }
+        self.fit("content", content.len())?;
+        let answer = match body.get("route") {
+            None => Bytes::from_static(b"{}"),
+            Some(route) => {
+                // The sample gives it back. It waits as long as the content does.
+                let answer = wire::to_json(&json!({ "route": route }));
+                self.fit("route", answer.len())?;
+                answer.into()
+            }
+        };
         let target = match target {
             model::TARGET_ALL => target.to_owned(),
             // Nobody can have a name that is none.
             name => UserName::parse(name).map_err(|_| Refused::silent(500))?.to_string(),
         };
-        self.hub.send(session, id, room, target, content.to_owned());
+        self.hub.send(session, id, answer, room, target, content.to_owned());
         Ok(())
+    }
+
+    /// Whether `field` is short enough to be kept until the shard answers.
+    fn fit(&self, field: &str, len: usize) -> Result<(), Refused> {
+        let max = self.content_max;
+        let error = || format!("{field}: must have at most {max} bytes, not {len}");
+        if len > max { Err(Refused::new(413, error())) } else { Ok(()) }
     }
 
     fn refuse(
@@ -209,6 +220,15 @@ fn text<'a>(body: &'a Value, field: &str) -> Result<&'a str, Refused> {
         Some(Value::String(text)) => Ok(text),
         Some(_) => Err(Refused::new(400, format!("{field}: must be text"))),
         None => Err(Refused::new(400, format!("{field}: is missing"))),
+    }
+}
+
+/// Reads a field that names a user or a room. Numbers are names, too, as
+/// JavaScript writes them.
+fn name<'a>(body: &'a Value, field: &str) -> Result<Cow<'a, str>, Refused> {
+    match body.get(field) {
+        Some(Value::Number(number)) => Ok(Cow::Owned(wire::js_number_text(number))),
+        _ => text(body, field).map(Cow::Borrowed),
     }
 }
 

@@ -193,11 +193,12 @@ impl Hub {
         }
     }
 
-    /// Asks the room's shard to store a message.
+    /// Asks the room's shard to store a message, and gives `answer` once it is.
     pub(crate) fn send(
         &self,
         session: &Arc<Session>,
         reply_to: Option<RawId>,
+        answer: Bytes,
         room: &Arc<Room>,
         target: String,
         content: String,
@@ -205,7 +206,7 @@ impl Hub {
         let mut cmid = BytesMut::with_capacity(16);
         cmid.put_u64(self.0.incarnation);
         cmid.put_u64(self.next_request());
-        let ask = Ask::Publish { reply_to, target, content, cmid: cmid.freeze() };
+        let ask = Ask::Publish { reply_to, answer, target, content, cmid: cmid.freeze() };
         let mut state = room.state();
         if state.dead {
             // It was about to be in when the call came, and was refused meanwhile.

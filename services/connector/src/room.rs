@@ -102,8 +102,18 @@ pub(crate) struct Pending {
 
 #[derive(Debug)]
 pub(crate) enum Ask {
-    Join { reply_to: Option<RawId>, name: UserName },
-    Publish { reply_to: Option<RawId>, target: String, content: String, cmid: Bytes },
+    Join {
+        reply_to: Option<RawId>,
+        name: UserName,
+    },
+    Publish {
+        reply_to: Option<RawId>,
+        /// What is answered once it is stored.
+        answer: Bytes,
+        target: String,
+        content: String,
+        cmid: Bytes,
+    },
     Leave,
 }
 

@@ -1,6 +1,6 @@
 //! Clients of the Pomelo protocol: one route, answered as the original does.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use frontend::{Handler, Session};
 use serde_json::{Value, json};
@@ -33,11 +33,18 @@ impl Handler for Clients {
 }
 
 impl Clients {
-    /// Any name that is a string is answered: whether a room takes it is said by the
+    /// Any name that is text or a number is answered: whether a room takes it is said by the
     /// connector, which can tell what is wrong with it.
     fn query_entry(&self, body: &Value) -> Vec<u8> {
-        let uid = body.get("uid").and_then(Value::as_str);
-        match self.gate.assign(uid) {
+        let uid = match body.get("uid") {
+            Some(Value::String(uid)) => Some(Cow::Borrowed(&uid[..])),
+            // The original takes 0 for no name.
+            Some(Value::Number(uid)) if uid.as_f64() != Some(0.0) => {
+                Some(Cow::Owned(wire::js_number_text(uid)))
+            }
+            _ => None,
+        };
+        match self.gate.assign(uid.as_deref()) {
             Ok(entry) => to_json(&json!({ "code": 200, "host": entry.host, "port": entry.port })),
             Err(_) => to_json(&json!({ "code": 500 })),
         }

@@ -115,7 +115,16 @@ fn on_gone(room: &Arc<Room>, request_id: u64) {
 
 fn on_published(hub: &Hub, room: &Arc<Room>, request_id: u64, batch: &mut Batch) {
     let Some(pending) = take(&mut room.state(), request_id) else { return };
-    respond(hub, room, &pending, 200, Bytes::from_static(b"{}"), batch);
+    published(hub, room, &pending, batch);
+}
+
+/// Answers a request whose entry is stored.
+fn published(hub: &Hub, room: &Arc<Room>, pending: &Pending, batch: &mut Batch) {
+    let answer = match &pending.ask {
+        Ask::Publish { answer, .. } => answer.clone(),
+        Ask::Join { .. } | Ask::Leave => Bytes::from_static(b"{}"),
+    };
+    respond(hub, room, pending, 200, answer, batch);
 }
 
 /// Answers a request whose entry comes in a replay, before the entry itself is
@@ -134,7 +143,7 @@ fn answer_first(
     if let Some(at) = state.pending.iter().position(asked)
         && let Some(pending) = state.pending.remove(at)
     {
-        respond(hub, room, &pending, 200, Bytes::from_static(b"{}"), batch);
+        published(hub, room, &pending, batch);
     }
 }
 

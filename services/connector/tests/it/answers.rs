@@ -160,7 +160,10 @@ async fn what_is_wrong_with_a_request_is_said_without_a_shard() {
     for (body, answer) in [
         ("{}".to_owned(), r#"{"code":400,"error":"username: is missing"}"#),
         (r#"{"username":"ann"}"#.into(), r#"{"code":400,"error":"rid: is missing"}"#),
-        (r#"{"username":7,"rid":"r"}"#.into(), r#"{"code":400,"error":"username: must be text"}"#),
+        (
+            r#"{"username":{"a":7},"rid":"r"}"#.into(),
+            r#"{"code":400,"error":"username: must be text"}"#,
+        ),
         (r#"{"username":"ann","rid":null}"#.into(), r#"{"code":400,"error":"rid: must be text"}"#),
         (r#"["ann","r"]"#.into(), r#"{"code":400,"error":"username: is missing"}"#),
         ("not json".into(), r#"{"code":400,"error":"username: is missing"}"#),
@@ -216,6 +219,35 @@ async fn what_is_wrong_with_a_message_is_said_without_a_shard() {
     }
     let asked = ann.enter("ann", "other").await;
     ann.expect(&[&format!(r#"{asked} {{"code":500,"error":true}}"#)]).await;
+    s.link.expect_nothing().await;
+}
+
+#[tokio::test]
+async fn numbers_are_names_as_javascript_writes_them() {
+    let mut s = Scene::start(&[]).await;
+    let mut ann = s.connector.client().await;
+    ann.ask(wire::route::ENTER, r#"{"username":7.0,"rid":-42}"#).await;
+    let (_, join) = s.link.join().await;
+    assert_eq!((join.room.as_str(), join.user.as_str()), ("-42", "7"));
+}
+
+#[tokio::test]
+async fn the_route_in_the_body_of_a_message_is_given_back() {
+    let options = Options { args: &["--content-max=26"], ..Options::default() };
+    let mut s = Scene::start_with(options, &["ann"]).await;
+    for (route, answer) in
+        [("\"x😀\"", r#"{"route":"x\ud83d\ude00"}"#), ("null", r#"{"route":null}"#)]
+    {
+        let body = format!(r#"{{"content":"hi","target":"*","route":{route}}}"#);
+        let asked = s.clients[0].ask(wire::route::SEND, &body).await;
+        let (id, _) = s.link.publish().await;
+        s.link.reply(id, published(s.head)).await;
+        s.clients[0].expect(&[&format!("{asked} {answer}")]).await;
+    }
+    let body = r#"{"content":"hi","target":"*","route":"a long one!!!!!"}"#;
+    let asked = s.clients[0].ask(wire::route::SEND, body).await;
+    let refused = r#"{"code":413,"error":"route: must have at most 26 bytes, not 27"}"#;
+    s.clients[0].expect(&[&format!("{asked} {refused}")]).await;
     s.link.expect_nothing().await;
 }
 

@@ -89,6 +89,8 @@ async fn a_client_is_told_its_connector_in_the_originals_words() {
     let named = r#"{"code":200,"host":"a.test","port":3050}"#;
     assert_eq!(client.ask(r#"{"uid":"alice"}"#).await, named);
     assert_eq!(client.ask(r#"{"uid":"José😀","more":[1]}"#).await, named);
+    assert_eq!(client.ask(r#"{"uid":7}"#).await, named);
+    assert_eq!(client.ask(r#"{"uid":1e300}"#).await, named);
     // What a room takes as a name is the connector's to say.
     assert_eq!(client.ask(&format!(r#"{{"uid":"{}"}}"#, "a".repeat(1000))).await, named);
 }
@@ -101,7 +103,7 @@ async fn a_question_without_a_name_is_refused_and_the_session_goes_on() {
         r#"{"uid":""}"#,
         r#"{"uid":null}"#,
         r#"{"uid":0}"#,
-        r#"{"uid":7}"#,
+        r#"{"uid":-0.0}"#,
         r#"{"uid":true}"#,
         r#"{"uid":["alice"]}"#,
         r#"{"uid":{"uid":"alice"}}"#,
