@@ -23,7 +23,8 @@ pub enum Dialect {
     /// and its copies. Reads protobuf with CESU-8, and four-byte UTF-8 as
     /// garbage. The client of pinus, version `0.0.5`, is the other way round.
     Browser,
-    /// Has `sys.platform` or `sys.libVersion` and no `sys.type`: JSON only.
+    /// Has `sys.platform` or `sys.libVersion` and no `sys.type`: JSON only, and
+    /// push routes as names.
     Pitaya,
 }
 

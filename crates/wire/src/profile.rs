@@ -167,7 +167,7 @@ impl Profile {
             Some((schema, form)) => schema.encode_as(form, route, body)?.unwrap_or_default(),
             None => to_json(body),
         };
-        Ok(encode_push(self.push_route(route), &body, out)?)
+        Ok(encode_push(self.push_route(dialect, route), &body, out)?)
     }
 
     /// Appends the push of a chat message, as a whole DATA package for classic
@@ -208,7 +208,7 @@ impl Profile {
         out.reserve(64 + msg.len() + from.len() + target.len());
         match (&self.chat, dialect.text_form()) {
             (ChatForm::Json, _) | (_, None) => {
-                encode_push_with(self.push_route(route::ON_CHAT), out, |out| {
+                encode_push_with(self.push_route(dialect, route::ON_CHAT), out, |out| {
                     for (before, text) in
                         [r#"{"msg":"#, r#","from":"#, r#","target":"#].iter().zip(texts)
                     {
@@ -219,7 +219,7 @@ impl Profile {
                 })
             }
             (ChatForm::Strings(keys), Some(form)) => {
-                encode_push_with(self.push_route(route::ON_CHAT), out, |out| {
+                encode_push_with(self.push_route(dialect, route::ON_CHAT), out, |out| {
                     for (key, text) in keys.iter().zip(texts) {
                         let text = to_form(text, form);
                         put_varint(*key, out);
@@ -270,7 +270,7 @@ impl Profile {
             let body = json!({ "route": name, "user": user });
             return self.encode_text_push(dialect, name, &body, out);
         }
-        encode_push_with(self.push_route(name), out, |out| {
+        encode_push_with(self.push_route(dialect, name), out, |out| {
             out.put_slice(br#"{"route":"#);
             put_json_string(name, out);
             out.put_slice(br#","user":"#);
@@ -330,8 +330,10 @@ impl Profile {
         dialect.text_form().filter(|_| schema.contains(route)).map(|form| (schema, form))
     }
 
-    fn push_route<'a>(&self, name: &'a str) -> PushRoute<'a> {
-        let code = self.dictionary.as_ref().and_then(|dictionary| dictionary.code(name));
+    /// Pitaya clients get names: libpitaya reads only one byte of a code.
+    fn push_route<'a>(&self, dialect: Dialect, name: &'a str) -> PushRoute<'a> {
+        let dictionary = self.dictionary.as_ref().filter(|_| dialect != Dialect::Pitaya);
+        let code = dictionary.and_then(|dictionary| dictionary.code(name));
         code.map_or(PushRoute::Name(name), PushRoute::Code)
     }
 }

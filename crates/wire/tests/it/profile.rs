@@ -73,6 +73,21 @@ fn every_dialect_gets_an_emoji_that_it_can_read() {
 }
 
 #[test]
+fn codes_of_pushes_are_for_all_but_pitaya_clients() {
+    let profile = Profile::named(ProfileName::Full, Side::Connector, 3);
+    let left = |dialect| {
+        let mut out = BytesMut::new();
+        profile.encode_presence_for(dialect, false, "a", &mut out).unwrap();
+        out
+    };
+    for dialect in [Dialect::Classic, Dialect::Browser] {
+        assert_eq!(left(dialect), &b"\x04\0\0\x06\x07\0\x06\x0a\x01a"[..]);
+    }
+    let named = b"\x04\0\0\x27\x06\x07onLeave{\"route\":\"onLeave\",\"user\":\"a\"}";
+    assert_eq!(left(Dialect::Pitaya), &named[..]);
+}
+
+#[test]
 fn schemas_that_cannot_carry_our_pushes_are_refused() {
     let error = |server: Value| with_server(&server).unwrap_err();
     assert!(matches!(
