@@ -17,6 +17,9 @@ const HEAD_LEN_MAX: usize = 8 * 1024;
 /// Browsers send half a kilobyte.
 const READ_LEN: usize = 1024;
 
+const METHODS: [&str; 9] =
+    ["GET ", "HEAD ", "POST ", "PUT ", "DELETE ", "CONNECT ", "OPTIONS ", "TRACE ", "PATCH "];
+
 /// What a client wants.
 #[derive(Debug)]
 pub(crate) enum Opening {
@@ -54,7 +57,7 @@ pub(crate) async fn open(read: &mut ReadHalf, origins: &[Origin]) -> Opening {
         // One byte tells: package types are 1 to 5, HTTP methods are letters.
         match head[0] {
             0x01..=0x05 => return Opening::Tcp { head },
-            b'A'..=b'Z' => {}
+            _ if may_be_http(&head) => {}
             _ => return Opening::Closed(CloseReason::NotHttp),
         }
         let end = end_of_head(&head, searched);
@@ -68,6 +71,15 @@ pub(crate) async fn open(read: &mut ReadHalf, origins: &[Origin]) -> Opening {
     };
     let rest = head.split_off(end);
     answer(&head, rest, origins)
+}
+
+/// Whether `head` begins like a request, as far as it goes: who sends something
+/// else is not kept waiting, as in the original.
+fn may_be_http(head: &[u8]) -> bool {
+    METHODS.iter().any(|method| {
+        let len = head.len().min(method.len());
+        head[..len] == method.as_bytes()[..len]
+    })
 }
 
 /// The length of the head, of which `searched` bytes are known not to end it.
@@ -105,11 +117,13 @@ fn refuse_error(error: &Error) -> Opening {
         Error::Protocol(
             ProtocolError::WrongHttpVersion
             | ProtocolError::MissingConnectionUpgradeHeader
-            | ProtocolError::MissingUpgradeWebSocketHeader
-            | ProtocolError::MissingSecWebSocketVersionHeader,
+            | ProtocolError::MissingUpgradeWebSocketHeader,
         ) => {
             let headers = "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n";
             refuse("426 Upgrade Required", headers, "this port speaks WebSocket")
+        }
+        Error::Protocol(ProtocolError::MissingSecWebSocketVersionHeader) => {
+            refuse("400 Bad Request", "Sec-WebSocket-Version: 13, 8\r\n", "the version is not 13")
         }
         _ => refuse("400 Bad Request", "", "not a WebSocket upgrade"),
     }
@@ -120,7 +134,13 @@ type Judged = (Option<HeaderValue>, Response<()>);
 
 /// None if the page may not connect.
 fn judge(head: &[u8], origins: &[Origin]) -> Result<Option<Judged>, Error> {
-    let (_, request) = Request::try_parse(head)?.ok_or(ProtocolError::HandshakeIncomplete)?;
+    let (_, mut request) = Request::try_parse(head)?.ok_or(ProtocolError::HandshakeIncomplete)?;
+    // Drafts 8 to 12 of the WebSocket protocol, which the original takes, too, are
+    // the same as 13 on the wire.
+    match request.headers_mut().get_mut(header::SEC_WEBSOCKET_VERSION) {
+        Some(version) if version == "8" => *version = HeaderValue::from_static("13"),
+        _ => {}
+    }
     let response = create_response(&request)?;
     let is_allowed = origins::is_allowed(origins, request.headers());
     Ok(is_allowed.then(|| (first_protocol(request.headers()), response)))
@@ -197,6 +217,7 @@ mod tests {
             &request("Sec-WebSocket-Protocol: old , new\r\n"),
             "Sec-WebSocket-Protocol: old\r\n\r\n",
         );
+        check(&request("").replace("13", "8"), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n");
         // Extensions are declined by saying nothing.
         check(&request("Sec-WebSocket-Extensions: permessage-deflate\r\n"), "xOo=\r\n\r\n");
     }
@@ -206,10 +227,18 @@ mod tests {
         check("GET / HTTP/1.1\r\nHost: x\r\n\r\n", "426 Upgrade Required");
         check("GET / HTTP/1.0\r\n\r\n", "426 Upgrade Required");
         check("POST / HTTP/1.1\r\n\r\n", "405 Method Not Allowed");
-        check(&format!("GET / HTTP/1.1\r\n{UPGRADE}\r\n"), "Sec-WebSocket-Version: 13");
+        let old = KEY.replace("13", "7");
+        for version in ["", &old] {
+            let request = format!("GET / HTTP/1.1\r\n{UPGRADE}{version}\r\n");
+            check(&request, "400 Bad Request\r\nSec-WebSocket-Version: 13, 8\r\n");
+        }
         let no_key = "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: short\r\n";
         check(&format!("GET / HTTP/1.1\r\n{UPGRADE}{no_key}\r\n"), "400 Bad Request");
-        check("NONSENSE\r\n\r\n", "400 Bad Request");
+        check("GET nonsense\r\n\r\n", "400 Bad Request");
+        // At the first byte that no method has.
+        check("NONSENSE", "not_http");
+        check("GOT / HTTP/1.1", "not_http");
+        check("GET", "peer_lost");
         check("GET / HTTP/1.1\n\n", "426 Upgrade Required");
         check(&format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(10_000)), "431 Request Header");
         check("GET / HTTP/1.1\r\nHost", "peer_lost");
