@@ -7,6 +7,7 @@
 mod branches;
 mod captures;
 mod corpus;
+mod differential;
 mod files;
 mod profile;
 mod protobuf;
