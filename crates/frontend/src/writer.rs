@@ -101,8 +101,8 @@ impl Writer {
 
     /// Puts `bytes` last, whatever the bound: nothing is taken after them.
     pub(crate) fn seal(&mut self, bytes: Bytes) {
-        if !self.is_sealed {
-            self.is_sealed = true;
+        // An empty piece would be written for ever, or be taken for a failure.
+        if !std::mem::replace(&mut self.is_sealed, true) && !bytes.is_empty() {
             self.waiting += bytes.len() + PIECE_COST;
             self.outbox.push_back(bytes);
         }

@@ -92,6 +92,22 @@ async fn what_is_no_package_ends_the_connection_and_what_was_said_before_arrives
 }
 
 #[tokio::test]
+async fn bytes_that_nobody_reads_do_not_take_back_what_was_said() {
+    let fixture = Fixture::start().await;
+    let mut stream = fixture.dial().await;
+    stream
+        .write_all(&[&conversation()[..], b"\x09\0\0\0", &[b'x'; 300_000]].concat())
+        .await
+        .unwrap();
+    fixture.until("it is over", |f| f.toy.closed.lock().unwrap().len() == 1).await;
+    packages(&mut stream, 3).await;
+    // The end of the stream, and no reset: that could overtake it.
+    let end = tokio::time::timeout(PATIENCE, stream.read(&mut [0])).await;
+    assert_eq!(end.unwrap().unwrap(), 0);
+    stream.write_all(&vec![b'x'; 4_000_000]).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_kick_is_read_before_the_end() {
     let fixture = Fixture::start().await;
     let mut stream = fixture.dial().await;
