@@ -392,6 +392,8 @@ impl<H: Handler> Connection<H> {
         }
         closing.peer_is_done = closing.peer_is_done || self.poll_discard(cx).is_ready();
         if closing.is_flushed && closing.peer_is_done {
+            // TLS wants the end to be said, or anybody could have cut it off.
+            let _ = self.end.session.poll_shutdown(cx);
             return Poll::Ready(());
         }
         let over = closing.deadline.as_mut().poll(cx);

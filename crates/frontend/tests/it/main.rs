@@ -9,6 +9,7 @@ mod hostile;
 mod limits;
 mod protocol;
 mod push;
+mod segments;
 mod tcp;
 mod timeouts;
 mod tls;

@@ -20,13 +20,13 @@ use wire::{Kind, Profile, PushRoute};
 use crate::fixture::{Client, Fixture, PATIENCE, read_to_end};
 
 /// A folder with a certificate and its key, which can be made anew.
-struct Certificate {
+pub(crate) struct Certificate {
     folder: TempDir,
     der: CertificateDer<'static>,
 }
 
 impl Certificate {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let der = issue(folder.path());
         Self { folder, der }
@@ -36,13 +36,18 @@ impl Certificate {
         self.der = issue(self.folder.path());
     }
 
-    fn options(&self) -> TlsOptions {
+    pub(crate) fn options(&self) -> TlsOptions {
         let file = |name: &str| Some(self.folder.path().join(name));
         TlsOptions { tls_cert: file("cert.pem"), tls_key: file("key.pem"), tls_only: false }
     }
 
     /// A connection of somebody who trusts this certificate only.
     async fn dial(&self, fixture: &Fixture) -> std::io::Result<Stream> {
+        self.secure(fixture.dial().await).await
+    }
+
+    /// Speaks TLS over `stream`, as [`Certificate::dial`] does.
+    pub(crate) async fn secure(&self, stream: Stream) -> std::io::Result<Stream> {
         let mut roots = RootCertStore::empty();
         roots.add(self.der.clone()).unwrap();
         let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
@@ -53,7 +58,7 @@ impl Certificate {
             .with_no_client_auth();
         let name = ServerName::try_from("localhost").unwrap();
         let connector = TlsConnector::from(Arc::new(config));
-        let stream = connector.connect(name, fixture.dial().await).await?;
+        let stream = connector.connect(name, stream).await?;
         Ok(Stream::Other(Box::new(stream)))
     }
 
