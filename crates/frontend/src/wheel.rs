@@ -142,3 +142,80 @@ impl<S> Wheel<S> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, AtomicU64};
+
+    use prometheus_client::registry::Registry;
+
+    use super::*;
+    use crate::Metrics;
+
+    const SESSIONS: usize = 200;
+    /// 2 x 3 s.
+    const SPAN: u32 = 60;
+
+    fn wheel() -> Wheel<()> {
+        let long = Duration::from_secs(60);
+        Wheel::new(Arc::new(Common {
+            metrics: Metrics::register(&mut Registry::default(), "toy"),
+            outbox_max: 1,
+            now: AtomicU32::new(0),
+            timeouts: Timeouts::new(long, long, Some(3)),
+            last_id: AtomicU64::new(0),
+        }))
+    }
+
+    fn session(wheel: &Wheel<()>) -> Arc<Session<()>> {
+        let pipe = chassis::Stream::Other(Box::new(tokio::io::duplex(1).0));
+        let (common, peer) = (Arc::clone(&wheel.common), ([127, 0, 0, 1], 1).into());
+        let session = Arc::new(Session::new(common, peer, pipe.into_split().1));
+        session.open();
+        session.set_busy(true);
+        assert!(wheel.insert(&session));
+        session
+    }
+
+    fn held(wheel: &Wheel<()>) -> usize {
+        wheel.slots().iter().flat_map(|slots| slots.iter()).map(Vec::len).sum()
+    }
+
+    #[test]
+    fn a_session_is_in_one_slot_and_is_looked_at_once_in_two_heartbeats() {
+        let wheel = wheel();
+        let sessions: Vec<_> = (0..SESSIONS).map(|_| session(&wheel)).collect();
+        let (ticks, mut looks) = (10 * SPAN, 0);
+        for tick in 0..ticks {
+            // Each beats every 3 s or so, not all at once.
+            for session in sessions.iter().skip(tick as usize % 29).step_by(29) {
+                session.beat();
+            }
+            let next =
+                wheel.slots().as_ref().map(|slots| slots[((tick + 1) % wheel.len) as usize].len());
+            looks += next.expect("it runs");
+            wheel.turn();
+            assert_eq!(held(&wheel), SESSIONS);
+        }
+        assert!(sessions.iter().all(|session| !session.is_closed()));
+        // From a beat that came half a span ago to the end of the span is half of it.
+        let at_most = SESSIONS * (ticks / (SPAN / 2) + 1) as usize;
+        assert!(looks <= at_most, "{looks} looks at {SESSIONS} sessions in {ticks} ticks");
+    }
+
+    #[test]
+    fn who_is_silent_is_closed_and_who_is_gone_is_forgotten() {
+        let wheel = wheel();
+        let (silent, gone) = (session(&wheel), session(&wheel));
+        drop(gone);
+        for _ in 0..SPAN {
+            wheel.turn();
+            assert!(!silent.is_closed());
+        }
+        wheel.turn();
+        assert_eq!(silent.close_reason(), Some(CloseReason::HeartbeatTimeout));
+        assert_eq!(held(&wheel), 0);
+        wheel.close_all();
+        assert!(!wheel.insert(&silent));
+    }
+}

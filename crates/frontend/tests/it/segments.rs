@@ -60,9 +60,23 @@ fn over_web_socket() -> Vec<u8> {
             _ => packages.iter().for_each(|package| bytes.extend(frame(0x82, package))),
         }
     }
+    let kick = bytes.split_off(bytes.len() - frame(0x82, &package(5, b"")).len());
+    // Fragments whose buffer is given back when the message is over, and no sooner.
+    let message = request(8, ECHO, &format!("\"{}\"", "y".repeat(6_000)));
+    let (head, tail) = message.split_at(5_500);
+    bytes.extend(long_frame(0x02, head));
+    bytes.extend(frame(0x89, b"ping"));
+    bytes.extend(long_frame(0x80, tail));
+    bytes.extend(kick);
     // The answer to the server's Close, which would wait for it.
     bytes.extend(frame(0x88, &[0x03, 0xe8]));
     bytes
+}
+
+/// As [`frame`], for payloads of 126 bytes to 64 KiB.
+fn long_frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let [high, low] = u16::try_from(payload.len()).unwrap().to_be_bytes();
+    [&[first, 0x80 | 126, high, low, 0, 0, 0, 0], payload].concat()
 }
 
 /// Numbers that look like chance and are the same each time.

@@ -140,6 +140,40 @@ async fn a_handshake_has_ten_seconds_in_whatever_state() {
     assert_eq!(fixture.metrics.handshakes(HandshakeResult::Timeout).get(), 4);
 }
 
+/// Lets the time jump, and all tasks see it, again and again until `fixture` has closed
+/// a silent session or `most` is over; returns how long that was.
+async fn jump(fixture: &Fixture, step: Duration, most: Duration) -> Duration {
+    let begin = Instant::now();
+    while begin.elapsed() < most && fixture.metrics.closes(CloseReason::HeartbeatTimeout).get() == 0
+    {
+        tokio::time::advance(step).await;
+        for _ in 0..50 {
+            tokio::task::yield_now().await;
+        }
+    }
+    begin.elapsed()
+}
+
+#[tokio::test(start_paused = true)]
+async fn time_in_which_the_process_stood_still_is_not_held_against_clients() {
+    let fixture = start(Profile::master_connector(3)).await;
+    let mut client = fixture.client().await;
+    client.echo("1").await;
+    let minute = Duration::from_secs(60);
+    jump(&fixture, minute, minute).await;
+    client.send(package(3, b"")).await;
+    client.echo("\"still here\"").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn being_late_all_the_time_makes_no_time_out_longer() {
+    let fixture = start(Profile::master_connector(3)).await;
+    let mut client = fixture.client().await;
+    client.echo("1").await;
+    let seconds = jump(&fixture, Duration::from_millis(270), Duration::from_secs(60)).await;
+    assert!((5.9..6.8).contains(&seconds.as_secs_f64()), "{seconds:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_late_ack_begins_the_heartbeat_anew() {
     let fixture = start(Profile::master_connector(3)).await;
