@@ -48,7 +48,7 @@ impl Client {
         client
     }
 
-    async fn send_package(&mut self, kind: Kind, body: &[u8]) {
+    pub(crate) async fn send_package(&mut self, kind: Kind, body: &[u8]) {
         let mut package = BytesMut::new();
         wire::encode_package(kind, body, &mut package).unwrap();
         self.socket.send(Frame::Binary(package.freeze())).await.unwrap();

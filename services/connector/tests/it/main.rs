@@ -15,6 +15,7 @@ mod holes;
 mod life;
 mod limits;
 mod rejoin;
+mod routes;
 mod routing;
 mod scene;
 mod shard;

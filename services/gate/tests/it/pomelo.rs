@@ -148,6 +148,29 @@ async fn a_notify_is_not_answered_and_a_foreign_route_is_refused() {
 }
 
 #[tokio::test]
+async fn codes_are_passed_over_and_routes_of_others_refused() {
+    let (_a, _gate, mut client) = one_connector().await;
+    let mut data = async |bytes: &[u8]| client.send(Kind::Data, bytes).await;
+    // The profile has no dictionary at the gate. Then what is no call.
+    data(b"\x01\x01\0\x03{\"uid\":\"ann\"}").await;
+    data(b"\x01\x01\0\0{}").await;
+    data(b"\x04\x01{}").await;
+    data(b"\x0e").await;
+    data(b"\x00\x01\x03abc{}").await;
+    data(b"\x00\0\x05a.b.c{}").await;
+    for (route, id) in [("chat.chatHandler.send", 0x81), ("connector.x.y", 0x82), ("gate.x", 0x83)]
+    {
+        let route = [&[route.len() as u8], route.as_bytes()].concat();
+        client.send(Kind::Data, &[&[0, id, 0], &route[..], b"{}"].concat()).await;
+        let (_, answer) = client.next().await.unwrap();
+        assert_eq!(&answer[..], [&[4, id, 0], &b"{\"code\":500}"[..]].concat());
+    }
+    client.send(Kind::Data, b"\x02\x1cgate.gateHandler.constructor").await;
+    assert_eq!(client.next().await, Some((Kind::Kick, b"{\"reason\":\"attack\"}"[..].into())));
+    assert_eq!(client.next().await, None);
+}
+
+#[tokio::test]
 async fn shutdown_closes_every_session_and_ends() {
     let (_a, gate, mut client) = one_connector().await;
     gate.shutdown.cancel();
