@@ -7,17 +7,31 @@ use std::{
     task::{Context, Poll},
 };
 
+use bytes::Bytes;
 use chassis::Stream;
 use futures::FutureExt;
+use prometheus_client::metrics::counter::Counter;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::upgrade::{self, Opening};
+use crate::{
+    socket::Socket,
+    upgrade::{self, Opening},
+};
 
 /// Bytes that come in pieces, and then the end.
 #[derive(Debug)]
 struct Pieces {
     left: Vec<u8>,
     size: usize,
+    /// Whether nothing comes at every other time.
+    pauses: bool,
+    is_paused: bool,
+}
+
+impl Pieces {
+    fn new(data: &[u8], size: usize, pauses: bool) -> Self {
+        Self { left: data.to_vec(), size, pauses, is_paused: false }
+    }
 }
 
 impl AsyncRead for Pieces {
@@ -26,6 +40,10 @@ impl AsyncRead for Pieces {
         _cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        self.is_paused = self.pauses && !self.is_paused;
+        if self.is_paused {
+            return Poll::Pending;
+        }
         let len = self.size.min(buf.remaining()).min(self.left.len());
         buf.put_slice(&self.left[..len]);
         self.left.drain(..len);
@@ -52,7 +70,7 @@ impl AsyncWrite for Pieces {
 }
 
 fn open(data: &[u8], size: usize) -> Opening {
-    let pieces = Pieces { left: data.to_vec(), size };
+    let pieces = Pieces::new(data, size, false);
     let (mut read, _write) = Stream::Other(Box::new(pieces)).into_split();
     let allowed = ["https://chat.example".parse().expect("an origin")];
     let opening = upgrade::open(&mut read, &allowed).now_or_never();
@@ -84,4 +102,39 @@ pub fn upgrade(data: &[u8]) {
         (Opening::Closed(one), Opening::Closed(other)) => assert_eq!(one, other),
         (one, other) => panic!("{one:?} as a whole, {other:?} in pieces of {size}"),
     }
+}
+
+/// The longest message, so that fuzzing finds those that are longer.
+const MESSAGE_LEN_MAX: usize = 16 * 1024;
+
+/// The messages of a WebSocket, how it ends, and what it answers by itself.
+type Conversation = (Vec<Bytes>, String, Vec<u8>);
+
+/// Reads what follows the upgrade, of which `rest` came with it.
+fn listen(data: &[u8], rest: usize, size: usize) -> Conversation {
+    let (rest, data) = data.split_at(rest.min(data.len()));
+    let pieces = Pieces::new(data, size, true);
+    let (read, _write) = Stream::Other(Box::new(pieces)).into_split();
+    let mut socket = Socket::new(read, rest.to_vec(), MESSAGE_LEN_MAX);
+    let (bytes_in, mut messages, mut answer) = (Counter::default(), Vec::new(), Vec::new());
+    let mut cx = Context::from_waker(std::task::Waker::noop());
+    loop {
+        match socket.poll_message(&mut cx, &bytes_in, &mut answer) {
+            Poll::Ready(Ok(message)) => messages.extend(message),
+            Poll::Ready(Err(error)) => return (messages, error.to_string(), answer),
+            Poll::Pending => socket.shrink(),
+        }
+    }
+}
+
+/// However a WebSocket's bytes are cut up, they are the same messages, none of them
+/// too long, and are answered the same.
+///
+/// The first byte says how much comes with the upgrade, the second how long the
+/// pieces are.
+pub fn frames(data: &[u8]) {
+    let Some(([rest, size], data)) = data.split_first_chunk::<2>() else { return };
+    let whole = listen(data, 0, usize::MAX);
+    assert!(whole.0.iter().all(|message| message.len() <= MESSAGE_LEN_MAX));
+    assert_eq!(listen(data, usize::from(*rest), usize::from(*size) + 1), whole);
 }

@@ -63,7 +63,8 @@ pub fn message(data: &[u8]) {
     assert_eq!(out[5..], data[1..]);
 }
 
-/// A body that is accepted and written anew is read and written the same again.
+/// A body that is accepted and written anew is read and written the same again, and
+/// has no more values than it has bytes.
 pub fn protobuf(data: &[u8]) {
     static SCHEMA: LazyLock<Schema> = LazyLock::new(|| {
         Schema::parse(&json!({
@@ -84,10 +85,23 @@ pub fn protobuf(data: &[u8]) {
     let Some((first, body)) = data.split_first() else { return };
     let route = if first & 1 == 0 { "all" } else { "many" };
     let Ok(value) = SCHEMA.decode(route, body) else { return };
+    assert!(values_in(&value) <= body.len() + 1);
     // Not everything that is read can be written: NaN becomes null.
     let Ok(Some(written)) = SCHEMA.encode(route, &value) else { return };
     let again = SCHEMA.decode(route, &written).expect("we wrote it");
     assert_eq!(SCHEMA.encode(route, &again), Ok(Some(written)));
+}
+
+fn values_in(value: &Value) -> usize {
+    match value {
+        Value::Array(elements) => 1 + elements.iter().map(values_in).sum::<usize>(),
+        // The list of an array field comes with its first element.
+        Value::Object(fields) => {
+            let fields = fields.values();
+            1 + fields.map(|field| values_in(field) - usize::from(field.is_array())).sum::<usize>()
+        }
+        _ => 1,
+    }
 }
 
 /// A connection keeps its promises to the shell whatever the client sends.
@@ -99,7 +113,7 @@ pub fn handshake(data: &[u8]) {
     let profile = PROFILES[usize::from(first & 1)].clone();
     let (mut conn, mut outputs) = (Conn::new(profile, KNOWN), Vec::new());
     let (packages, error) = read(stream, &[stream.len().max(1)]);
-    let mut is_closed = false;
+    let (mut is_closed, mut is_refused) = (false, false);
     for package in packages {
         let was_working = conn.is_working();
         conn.handle(package, &mut outputs);
@@ -110,15 +124,22 @@ pub fn handshake(data: &[u8]) {
                     let sent: Vec<_> = decode_frame(bytes, BODY_LEN_MAX).collect();
                     let [Ok(package)] = &sent[..] else { panic!("not one package: {sent:?}") };
                     let is_early = package.kind == Kind::Handshake;
+                    if is_early {
+                        is_refused = !is_welcome(&package.body);
+                    }
                     assert!(is_early != (was_working || conn.is_working()));
                 }
                 Output::Call(call) => {
                     assert!(was_working && KNOWN.contains(&call.route.as_str()));
                     assert!(call.id.is_none_or(|id| id.wants_response()));
                 }
-                Output::Close(_) => is_closed = true,
+                Output::Close(reason) => {
+                    is_closed = true;
+                    assert_eq!(is_refused, reason == CloseReason::HandshakeFailed);
+                }
             }
         }
+        assert!(is_closed || !is_refused, "who is refused is closed");
         assert!(!(is_closed && conn.is_working()));
     }
     if let Some(error) = error {
@@ -127,11 +148,46 @@ pub fn handshake(data: &[u8]) {
     }
 }
 
-/// However a stream is cut into segments, it is the same packages.
+/// Whether a handshake's answer lets the client in. Its keys are those that clients
+/// know, in the order of the original.
+fn is_welcome(body: &[u8]) -> bool {
+    const KEYS: &[&str] = &[
+        "heartbeat",
+        "dict",
+        "routeToCode",
+        "codeToRoute",
+        "dictVersion",
+        "useDict",
+        "protos",
+        "useProto",
+        "serializer",
+    ];
+    assert!(body.is_ascii());
+    let answer: Value = serde_json::from_slice(body).expect("an answer is json");
+    let Some(sys) = answer["sys"].as_object() else {
+        assert_eq!(body, br#"{"code":500}"#);
+        return false;
+    };
+    let mut known = KEYS.iter();
+    assert!(sys.keys().all(|key| known.any(|known| known == key)), "{answer}");
+    assert_eq!((answer["code"].as_u64(), answer["user"].is_null()), (Some(200), true));
+    let all = ["dict", "routeToCode", "codeToRoute", "dictVersion"];
+    let given = all.iter().filter(|key| sys.contains_key(**key)).count();
+    assert!(matches!(given, 0 | 4) || (given == 1 && sys.contains_key("serializer")));
+    true
+}
+
+/// However a stream is cut into segments, it is the same packages; and the same as
+/// in one WebSocket message, but for an end that is missing.
 pub fn tcp(data: &[u8]) {
     let Some((cuts, stream)) = data.split_first_chunk::<4>() else { return };
     let cuts = cuts.map(|cut| usize::from(cut) + 1);
-    assert_eq!(read(stream, &cuts), read(stream, &[stream.len().max(1)]));
+    let whole = read(stream, &[stream.len().max(1)]);
+    assert_eq!(read(stream, &cuts), whole);
+    let mut frame = decode_frame(Bytes::copy_from_slice(stream), BODY_LEN_MAX);
+    let in_frame: Vec<_> = frame.by_ref().map_while(Result::ok).collect();
+    assert_eq!(in_frame, whole.0);
+    assert!(frame.next().is_none(), "an error is the last item");
 }
 
 /// Taking the signature out of a body changes nothing else, and bodies that are
