@@ -24,6 +24,12 @@ test: ## Run all checks and tests; STAGES="lint clients" runs only these
 	@command -v node >/dev/null || { echo "make test needs node 20 or later, which is missing" >&2; exit 1; }
 	@node scripts/test.mjs $(STAGES)
 
+.PHONY: conformance
+conformance: ## Compare with the original: vectors, recordings, its clients; prints a table
+	@scripts/setup node python go
+	cargo build --workspace --all-targets --locked
+	@SHADDOCK_BIN_DIR=target/debug node tests/conformance/all.mjs
+
 .PHONY: lint
 lint: ## Check format, clippy, rustdoc and the rules of crates/tidy
 	@scripts/setup rust

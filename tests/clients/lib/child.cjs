@@ -1,15 +1,17 @@
 // One client in a process of its own, told what to do by its parent: JSON lines over
-// IPC. `node child.cjs official|community`.
+// IPC. `node child.cjs official|community|pinus|node-tcp`.
 //
-//   down  {do: "open", id, host, port, reconnect, user}   {do: "request", id, route, body}
-//         {do: "notify", route, body}   {do: "close", id}   {do: "store", entries}
+//   down  {do: "open", id, host, port, reconnect, user, encrypt, forged, ca, frames}
+//         {do: "request", id, route, body}   {do: "notify", route, body}
+//         {do: "close", id}   {do: "store", id, entries}
 //   up    {id, body} or {id, error} an answer   {event, body} whatever else happened
 "use strict";
 
 const kind = process.argv[2];
 const { create, store } = require(`./${kind}.cjs`);
+const { settings } = require("./socket.cjs");
 
-// Both clients talk on the console; what matters comes as an event.
+// All clients talk on the console; what matters comes as an event.
 console.log = console.info = console.warn = console.error = () => {};
 
 const EVENTS = ["onChat", "onAdd", "onLeave", "onKick", "io-error", "error", "reconnect"];
@@ -19,8 +21,9 @@ let client = null;
 let closed = null;
 
 const orders = {
-  open({ id, host, port, reconnect, user }) {
-    // The official client is one object for the life of the page; the other is new
+  open({ id, host, port, reconnect, user, encrypt, forged, ca, frames }) {
+    Object.assign(settings, { forged, ca, frames });
+    // The official client is one object for the life of the page; the others are new
     // for each connection.
     client?.off();
     client = create();
@@ -29,7 +32,7 @@ const orders = {
     }
     closed = new Promise((resolve) => client.on("disconnect", resolve));
     let opened = false;
-    client.init({ host, port, reconnect, user }, () => {
+    client.init({ host, port, reconnect, user, encrypt }, () => {
       up(opened ? { event: "reopened" } : { id, body: null });
       opened = true;
     });
@@ -66,4 +69,6 @@ function up(message) {
 
 process.on("message", (order) => orders[order.do](order));
 process.on("disconnect", () => process.exit());
+// A page would log it, and go on.
+process.on("uncaughtException", (error) => up({ event: "threw", body: String(error) }));
 up({ event: "started" });

@@ -1,9 +1,7 @@
 // A chat client as a test sees it: a real client library in a process of its own.
 
-import { fork } from "node:child_process";
+import { startChild } from "./child.mjs";
 import { SOON, within } from "./wait.mjs";
-
-const CHILD = new URL("./child.cjs", import.meta.url);
 
 export const ROUTES = {
   gate: "gate.gateHandler.queryEntry",
@@ -24,14 +22,11 @@ export class Client {
   #answers = new Map();
   #taken = new Set();
   #waiting = new Set();
-  #exited;
 
-  /** @param {"official" | "community"} kind */
+  /** @param {"official" | "community" | "pinus" | "node-tcp" | "pypomelo"} kind */
   constructor(kind = "official") {
     this.kind = kind;
-    this.#child = fork(CHILD, [kind], { stdio: ["ignore", "ignore", "inherit", "ipc"] });
-    this.#child.on("message", (message) => this.#hear(message));
-    this.#exited = new Promise((resolve) => this.#child.once("exit", resolve));
+    this.#child = startChild(kind, (message) => this.#hear(message));
   }
 
   /** Asks the gate where to connect, connects there, and enters the room. */
@@ -49,10 +44,14 @@ export class Client {
     return { host, port };
   }
 
-  /** Connects to a gate or a connector; done when the handshake is. */
-  async connect({ host, port }, { reconnect = false, user } = {}) {
+  /**
+   * Connects to a gate or a connector; done when the handshake is. `encrypt` signs what
+   * is said, wrongly if `forged`; `ca` is the certificate to trust over TLS; `frames`
+   * makes an event of each frame.
+   */
+  async connect({ host, port }, { reconnect = false, ...how } = {}) {
     this.address = { host, port };
-    await this.#order({ do: "open", host, port, reconnect, user });
+    await this.#order({ do: "open", host, port, reconnect, ...how });
     this.isConnected = true;
   }
 
@@ -129,16 +128,16 @@ export class Client {
 
   /** Ends the process without a farewell, as a crash of the browser would. */
   async kill() {
-    this.#child.kill("SIGKILL");
-    await this.#exited;
+    this.#child.kill();
+    await this.#child.exited;
     this.isConnected = false;
   }
 
   async stop() {
     this.isConnected = false;
-    if (this.#child.connected) this.#child.disconnect();
-    const impatience = setTimeout(() => this.#child.kill("SIGKILL"), 1_000);
-    await this.#exited;
+    this.#child.end();
+    const impatience = setTimeout(() => this.#child.kill(), 1_000);
+    await this.#child.exited;
     clearTimeout(impatience);
   }
 
@@ -186,7 +185,7 @@ export class Client {
   }
 
   #summary() {
-    const told = this.events.filter(({ event }) => !event.startsWith("handshake"));
+    const told = this.events.filter(({ event }) => !/^(handshake|frame)/.test(event));
     return JSON.stringify(told.slice(-8).map(({ event, body }) => [event, body]));
   }
 }
