@@ -2,7 +2,25 @@
 // and keeps all of its state in them: one client a process.
 "use strict";
 
-const { RecordingSocket } = require("./socket.cjs");
+const { createSign, generateKeyPairSync } = require("node:crypto");
+const { RecordingSocket, settings } = require("./socket.cjs");
+
+/** In place of the page's RSA library, which is in no registry. */
+const rsa = {
+  generate(bits, exponent) {
+    const pair = generateKeyPairSync("rsa", {
+      modulusLength: bits,
+      publicExponent: parseInt(exponent, 16),
+    });
+    const { n } = pair.publicKey.export({ format: "jwk" });
+    Object.assign(rsa, { ...pair, n: BigInt(`0x${Buffer.from(n, "base64url").toString("hex")}`) });
+    rsa.e = parseInt(exponent, 16);
+  },
+  signString(text, hash) {
+    const signed = settings.forged ? `${text} ` : text;
+    return createSign(hash).update(signed).sign(rsa.privateKey, "hex");
+  },
+};
 
 const store = new Map();
 global.window = global; // before pomelo-protocol: selects its browser build
@@ -11,6 +29,7 @@ global.localStorage = {
   setItem: (key, value) => store.set(key, String(value)),
 };
 global.WebSocket = RecordingSocket;
+window.rsa = rsa;
 window.EventEmitter = require("component-emitter");
 require("pomelo-protocol");
 window.protobuf = require("pomelo-protobuf/lib/client/protobuf.js");
