@@ -46,7 +46,7 @@ pub type Dial = Arc<
 pub const LOST_AFTER: Duration = Duration::from_secs(1);
 
 /// A shard is ready when this service of it is.
-const SERVICE: &str = "chat.v1.ChatService";
+const CHAT: &str = "chat.v1.ChatService";
 
 /// The listed shards that answer the standard health watch
 /// (`grpc.health.v1.Health/Watch` of `chat.v1.ChatService`).
@@ -77,8 +77,20 @@ impl StaticDiscovery {
         dial: Dial,
         jitter: Jitter,
     ) -> (Self, impl Future<Output = ()> + Send + use<>) {
+        Self::of(CHAT, shards, me, dial, jitter)
+    }
+
+    /// As [`StaticDiscovery::new`], for servers that are ready when `service`, a full
+    /// name such as `time.v1.TimeService`, is.
+    pub fn of(
+        service: &'static str,
+        servers: List<Shard>,
+        me: Option<Shard>,
+        dial: Dial,
+        jitter: Jitter,
+    ) -> (Self, impl Future<Output = ()> + Send + use<>) {
         let (sender, view) = watch::channel(View::new(me.clone()));
-        let run = Watches { dial, jitter, me, view: sender }.run(shards);
+        let run = Watches { service, dial, jitter, me, view: sender }.run(servers);
         (Self { view }, run)
     }
 }
@@ -86,6 +98,7 @@ impl StaticDiscovery {
 /// One health watch per listed shard, all in one task. The published view is their
 /// only state.
 struct Watches {
+    service: &'static str,
     dial: Dial,
     jitter: Jitter,
     me: Option<Shard>,
@@ -148,7 +161,8 @@ impl Watches {
 
     /// Watches one shard until it is not listed any more.
     async fn watch(&self, shard: Shard, stop: CancellationToken) {
-        let signals = signals(&shard, &self.dial, Backoff::new(self.jitter.clone()));
+        let backoff = Backoff::new(self.jitter.clone());
+        let signals = signals(self.service, &shard, &self.dial, backoff);
         tokio::select! {
             // First of all: who is not listed must not get back into the view.
             biased;
@@ -203,13 +217,18 @@ enum Watch {
 }
 
 /// Dials and reads, over and over.
-fn signals(shard: &Shard, dial: &Dial, backoff: Backoff) -> impl Stream<Item = Signal> {
+fn signals(
+    service: &'static str,
+    shard: &Shard,
+    dial: &Dial,
+    backoff: Backoff,
+) -> impl Stream<Item = Signal> {
     let start = (Watch::Dial { wait: Duration::ZERO }, backoff);
     stream::unfold(start, move |(watch, mut backoff)| async move {
         let read = match watch {
             Watch::Dial { wait } => {
                 sleep(wait).await;
-                open(dial, &shard.addr).await
+                open(service, dial, &shard.addr).await
             }
             Watch::Read(stream) => Ok(stream),
         };
@@ -230,9 +249,9 @@ fn signals(shard: &Shard, dial: &Dial, backoff: Backoff) -> impl Stream<Item = S
 
 type Statuses = Box<Streaming<HealthCheckResponse>>;
 
-async fn open(dial: &Dial, addr: &str) -> Result<Statuses, String> {
+async fn open(service: &str, dial: &Dial, addr: &str) -> Result<Statuses, String> {
     let channel = dial(addr.to_owned()).await.map_err(|error| error.to_string())?;
-    let request = HealthCheckRequest { service: SERVICE.to_owned() };
+    let request = HealthCheckRequest { service: service.to_owned() };
     let watch = HealthClient::new(channel).watch(request).await;
     watch.map(|answer| Box::new(answer.into_inner())).map_err(|status| status.to_string())
 }

@@ -1,4 +1,5 @@
-//! Who is alive: the chat shards that one process sees, and how it learns of them.
+//! Who is alive: the chat shards, or the servers of another service, that one
+//! process sees, and how it learns of them.
 //!
 //! ```text
 //! List (flag or @FILE) ──▶ StaticDiscovery ──▶ watch<View> ──▶ owner(room)

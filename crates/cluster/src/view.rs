@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use model::{RoomId, ShardId};
 
-/// One chat process and where its gRPC services listen.
+/// One chat process and where its gRPC services listen; or one process of another
+/// service that is placed alike (docs/extending.md).
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Shard {
     /// Its name.
@@ -48,6 +49,13 @@ impl View {
     #[must_use]
     pub fn owner(&self, room: &RoomId) -> Option<&Shard> {
         self.get(model::owner(room, self.shards.iter().map(|shard| &shard.id))?)
+    }
+
+    /// The server that should answer for `key`, in a view of a service without rooms;
+    /// `None` if nobody is ready. O(servers).
+    #[must_use]
+    pub fn owner_of(&self, key: &str) -> Option<&Shard> {
+        self.get(model::owner_of(key, self.shards.iter().map(|shard| &shard.id))?)
     }
 
     /// All shards, the best for `room` first: whom to try if the owner fails.
@@ -101,6 +109,7 @@ mod tests {
         for (room, owner) in [("room1", "chat-0"), ("房间", "chat-1"), ("a", "chat-2")] {
             let room = RoomId::parse(room).unwrap();
             assert_eq!(view.owner(&room), Some(&shard(owner, &format!("{owner}:1"))));
+            assert_eq!(view.owner_of(room.as_str()), view.owner(&room));
             assert_eq!(view.ranked(&room)[0].id.as_str(), owner);
             assert_eq!(view.ranked(&room).len(), 3);
         }

@@ -14,7 +14,7 @@ pub use id::{
     ConnectorId, Identity, InvalidId, LinkId, NAME_LEN_MAX, PROCESS_ID_LEN_MAX, RoomId, SessionId,
     ShardId, UserName,
 };
-pub use placement::{owner, ranked};
+pub use placement::{owner, owner_of, ranked};
 pub use position::{Epoch, Fence, Gen, Grant, Position, SEQ_MAX, Seq, Term};
 
 /// Longest message content that any configuration may allow, in bytes of UTF-8.

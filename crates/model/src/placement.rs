@@ -16,9 +16,19 @@ pub fn owner<'a>(
     room: &RoomId,
     shards: impl IntoIterator<Item = &'a ShardId>,
 ) -> Option<&'a ShardId> {
-    let room_hash = xxh3_64(room.as_str().as_bytes());
+    owner_of(room.as_str(), shards)
+}
+
+/// As [`owner`], for what is no room: the servers of a service beyond the chat are
+/// chosen by a key that means something to it, for example a user's name.
+#[must_use]
+pub fn owner_of<'a>(
+    key: &str,
+    servers: impl IntoIterator<Item = &'a ShardId>,
+) -> Option<&'a ShardId> {
+    let key_hash = xxh3_64(key.as_bytes());
     // The id breaks ties, so that two processes never disagree over one view.
-    shards.into_iter().max_by_key(|shard| (score(room_hash, shard), *shard))
+    servers.into_iter().max_by_key(|server| (score(key_hash, server), *server))
 }
 
 /// Returns all of `shards`, the best for `room` first.
@@ -80,6 +90,17 @@ mod tests {
             ]
         );
         assert_eq!(score(xxh3_64(b"room1"), &three[0]), 0xe2ba_bbe6_854f_e001);
+    }
+
+    #[test]
+    fn a_key_is_placed_as_the_room_of_that_name() {
+        let three = shards(&["chat-0", "chat-1", "chat-2"]);
+        for name in ["room1", "房间", "a", "b"] {
+            assert_eq!(owner_of(name, &three), owner(&room(name), &three));
+        }
+        // What could never be a room has its place, too.
+        assert!(owner_of("", &three).is_some());
+        assert_eq!(owner_of("a", &[]), None);
     }
 
     #[test]

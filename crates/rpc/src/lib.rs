@@ -8,7 +8,7 @@ mod status;
 
 pub use access::{Access, AccessLayer, AccessOptions, Caller, FORWARDED};
 pub use convert::Malformed;
-pub use server::{Health, reflection};
+pub use server::{Health, reflection, reflection_of};
 pub use status::refusal;
 
 /// The shard's API.

@@ -44,15 +44,32 @@ pub fn reflection(
     v1::ServerReflectionServer<impl v1::ServerReflection>,
     v1alpha::ServerReflectionServer<impl v1alpha::ServerReflection>,
 ) {
+    reflection_of(crate::DESCRIPTORS, services)
+}
+
+/// As [`reflection`], for services whose protos are not in `/proto`: `descriptors` is
+/// their encoded `FileDescriptorSet`.
+///
+/// # Panics
+///
+/// If `descriptors` are not well-formed; those that a build script wrote are.
+#[must_use]
+pub fn reflection_of(
+    descriptors: &'static [u8],
+    services: &[&str],
+) -> (
+    v1::ServerReflectionServer<impl v1::ServerReflection>,
+    v1alpha::ServerReflectionServer<impl v1alpha::ServerReflection>,
+) {
     let build = || {
         let builder = tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(crate::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(descriptors)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
         services
             .iter()
             .fold(builder, |builder, service| builder.with_service_name(*service))
             .with_service_name("grpc.health.v1.Health")
     };
-    let built = "our own descriptors are well-formed";
+    let built = "what a build wrote is well-formed";
     (build().build_v1().expect(built), build().build_v1alpha().expect(built))
 }

@@ -162,6 +162,22 @@ async fn a_shard_is_always_in_its_own_view() {
 }
 
 #[tokio::test]
+async fn servers_of_another_service_are_ready_when_that_service_is() {
+    const TIME: &str = "time.v1.TimeService";
+    let process = Process::start(anywhere()).await;
+    process.say(ServingStatus::NotServing).await;
+    process.health.set_service_status(TIME, ServingStatus::Serving).await;
+    let listed = [shard("a", &process.addr)];
+    let (discovery, run) = StaticDiscovery::of(TIME, List::fixed(listed), None, dial(), jitter());
+    tokio::spawn(run);
+    let mut view = discovery.view();
+    until(&mut view, |view| ids(view) == "a").await;
+
+    process.health.set_service_status(TIME, ServingStatus::NotServing).await;
+    until(&mut view, |view| ids(view).is_empty()).await;
+}
+
+#[tokio::test]
 async fn a_list_that_changes_changes_the_view() {
     let (one, two) = (Process::start(anywhere()).await, Process::start(anywhere()).await);
     let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("discovered");
