@@ -4,6 +4,7 @@
 //! connectors ══ Announce ══▶ announcements ─▶ Directory ◀─ clients  (gate.gateHandler.queryEntry)
 //!  (gRPC, one stream each)                        ▲
 //!                                                 └─ service  (gRPC: QueryEntry, Connectors)
+//!                        before (what somebody hung in) ◀─ both, first
 //! ```
 //!
 //! # Invariants
@@ -11,9 +12,11 @@
 //! * A gate keeps nothing about users: any gate answers any client, and may die.
 //! * A connector that was silent for longer than a second, or that drains, is never named.
 //! * One user gets one connector, at every gate, while the ready connectors stay the same.
-//! * No answer waits for a connector: what is known is in memory.
+//! * No answer waits for a connector: what is known is in memory. It waits for a
+//!   [`BeforeEntry`], if there is one, for a second at most, whatever that one does.
 
 mod announcements;
+mod before;
 mod clients;
 mod config;
 mod directory;
@@ -21,6 +24,7 @@ mod metrics;
 mod server;
 mod service;
 
+pub use before::{BEFORE_ENTRIES_MAX, BEFORE_ENTRY_MAX, BeforeEntry};
 pub use config::Config;
 pub use metrics::Metrics;
 pub use server::Server;

@@ -13,13 +13,18 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::directory::{Directory, State};
+use crate::{
+    before::Outcome,
+    directory::{Directory, State},
+};
 
 /// All that this service measures. Cloning shares the counts.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     pub(crate) assignments: Family<ResultLabel, Counter>,
     pub(crate) assign_seconds: Histogram,
+    before_entries: Family<OutcomeLabel, Counter>,
+    pub(crate) before_entry_seconds: Histogram,
     pub(crate) announcements: Counter,
     pub(crate) announce_failures: Counter,
 }
@@ -28,6 +33,11 @@ pub struct Metrics {
 pub(crate) struct ResultLabel {
     /// `ok`, or why nobody was named.
     pub(crate) result: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct OutcomeLabel {
+    outcome: &'static str,
 }
 
 #[derive(Clone, Copy, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -50,12 +60,18 @@ impl Metrics {
             // A choice takes about a microsecond; above 100 us only the order of
             // magnitude matters.
             assign_seconds: Histogram::new([1e-6, 2.5e-6, 5e-6, 1e-5, 1e-4, 1e-3, 1e-2]),
+            before_entries: Family::default(),
+            // Calls over a network, bounded by a second.
+            before_entry_seconds: Histogram::new([1e-4, 1e-3, 5e-3, 2.5e-2, 0.1, 0.25, 1.0]),
             announcements: Counter::default(),
             announce_failures: Counter::default(),
         };
         for result in RESULTS {
             // So that a rate over it exists before the first.
             let _ = metrics.assignments.get_or_create(&ResultLabel { result });
+        }
+        for outcome in Outcome::ALL {
+            let _ = metrics.before_entry(outcome);
         }
         let r = registry.sub_registry_with_prefix("gate");
         r.register(
@@ -71,6 +87,18 @@ impl Metrics {
             metrics.assign_seconds.clone(),
         );
         r.register(
+            "before_entries",
+            "Users for whom an extension was to be called before the answer, by outcome: \
+             done, late (answered without waiting longer), panicked, full (not called)",
+            metrics.before_entries.clone(),
+        );
+        r.register_with_unit(
+            "before_entry",
+            "Time that an answer waited for an extension",
+            Unit::Seconds,
+            metrics.before_entry_seconds.clone(),
+        );
+        r.register(
             "announcements",
             "Announcements received from connectors; each ready one sends two a second",
             metrics.announcements.clone(),
@@ -82,6 +110,12 @@ impl Metrics {
         );
         r.register_collector(Box::new(Connectors { directory, clock }));
         metrics
+    }
+
+    /// How often calls of an extension ended like this.
+    pub(crate) fn before_entry(&self, outcome: Outcome) -> Counter {
+        let label = OutcomeLabel { outcome: outcome.name() };
+        self.before_entries.get_or_create_owned(&label)
     }
 }
 
@@ -142,6 +176,11 @@ mod tests {
             "gate_assignments_total{result=\"no_connector\"} 0",
             "gate_assignments_total{result=\"invalid_uid\"} 0",
             "gate_assign_seconds_count 0",
+            "gate_before_entries_total{outcome=\"done\"} 0",
+            "gate_before_entries_total{outcome=\"late\"} 0",
+            "gate_before_entries_total{outcome=\"panicked\"} 0",
+            "gate_before_entries_total{outcome=\"full\"} 0",
+            "gate_before_entry_seconds_count 0",
             "gate_announcements_total 0",
             "gate_announce_failures_total 0",
             "gate_connectors{state=\"ready\"} 0",

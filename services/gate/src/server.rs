@@ -14,8 +14,8 @@ use rpc::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Config, Metrics, announcements::Listening, clients::Clients, directory::Directory,
-    service::Gate,
+    BeforeEntry, Config, Metrics, announcements::Listening, before::Before, clients::Clients,
+    directory::Directory, service::Gate,
 };
 
 /// A caller that answers no ping for this long after one is due is gone.
@@ -24,8 +24,9 @@ const KEEPALIVE: Duration = Duration::from_secs(5);
 /// Calls that one connection may have open; more wait for the earlier ones.
 const CALLS_MAX: u32 = 256;
 
-/// How long calls may take to end after shutdown. Answers take microseconds; only
-/// health watches and reflection stay open, and their callers come back elsewhere.
+/// How long calls may take to end after shutdown. Answers take microseconds, or as
+/// long as a [`BeforeEntry`] may; only health watches and reflection stay open, and
+/// their callers come back elsewhere.
 const DRAIN_MAX: Duration = Duration::from_secs(1);
 
 /// A gate that has its ports and is not yet serving.
@@ -47,6 +48,19 @@ impl Server {
     ///
     /// [`StartError`]: a port in use, an unreadable token.
     pub async fn bind(config: &Config, app: &mut App) -> anyhow::Result<Self> {
+        Self::bind_with(config, app, None).await
+    }
+
+    /// As [`Server::bind`], with something that happens before users are answered.
+    ///
+    /// # Errors
+    ///
+    /// As [`Server::bind`].
+    pub async fn bind_with(
+        config: &Config,
+        app: &mut App,
+        before: Option<Arc<dyn BeforeEntry>>,
+    ) -> anyhow::Result<Self> {
         // The original's gate has no heartbeat.
         let profile = Arc::new(config.protocol.load(wire::Side::Gate, 0).map_err(StartError)?);
         let access = config.access.load(config.grpc_addr).map_err(StartError)?;
@@ -58,7 +72,8 @@ impl Server {
         let directory = Arc::new(RwLock::new(Directory::default()));
         directory.write().expect("new").list(config.connectors.entries());
         let metrics = Metrics::register(app.registry(), Arc::clone(&directory), world.clock);
-        let gate = Gate { directory, metrics: metrics.clone(), clock: world.clock };
+        let before = before.map(|hook| Before::new(hook, metrics.clone(), world.clock));
+        let gate = Gate { directory, metrics: metrics.clone(), clock: world.clock, before };
         let (tasks, shutdown) = (app.tasks().clone(), app.shutdown());
         Ok(Self {
             client_addr: clients.local_addr().context("read the address of --listen-addr")?,
@@ -67,7 +82,7 @@ impl Server {
             frontend: frontend::Server {
                 listener: clients,
                 profile,
-                handler: Arc::new(Clients { gate: gate.clone() }),
+                handler: Arc::new(Clients { gate: gate.clone(), tasks: tasks.clone() }),
                 options: config.frontend.clone(),
                 tls,
                 metrics: frontend::Metrics::register(app.registry(), "gate"),

@@ -11,6 +11,7 @@ use tonic::{Code, Request, Response, Status};
 
 use crate::{
     Metrics,
+    before::{Before, Visit},
     directory::{Directory, Peer, State},
     metrics::{RESULTS, ResultLabel},
 };
@@ -21,6 +22,7 @@ pub(crate) struct Gate {
     pub(crate) directory: Arc<RwLock<Directory>>,
     pub(crate) metrics: Metrics,
     pub(crate) clock: Clock,
+    pub(crate) before: Option<Before>,
 }
 
 /// Where a client is sent.
@@ -40,6 +42,11 @@ pub(crate) enum Reject {
 }
 
 impl Gate {
+    /// The visit to make before [`Gate::assign`] is called for `uid`, if any.
+    pub(crate) fn visit(&self, uid: &str) -> Option<Visit> {
+        self.before.as_ref()?.visit(uid)
+    }
+
     /// Chooses the connector for `uid`; `None` stands for a question without one.
     pub(crate) fn assign(&self, uid: Option<&str>) -> Result<Entry, Reject> {
         let asked_at = self.clock.now();
@@ -81,6 +88,9 @@ impl GateService for Gate {
     ) -> Result<Response<QueryEntryResponse>, Status> {
         let uid = request.into_inner().uid;
         let is_short = uid.len() <= model::NAME_LEN_MAX;
+        if let Some(visit) = self.visit(&uid) {
+            visit.make().await;
+        }
         let entry = self.assign(Some(uid.as_str()).filter(|_| is_short))?;
         Ok(Response::new(QueryEntryResponse { host: entry.host, port: entry.port.into() }))
     }

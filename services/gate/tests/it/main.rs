@@ -5,17 +5,18 @@
 #![allow(clippy::disallowed_methods, reason = "a test makes its own world")]
 
 mod access;
+mod before;
 mod connectors;
 mod fake;
 mod grpc;
 mod pomelo;
 mod start;
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use chassis::{App, World};
 use clap::Parser;
-use gate::{Config, Server};
+use gate::{BeforeEntry, Config, Server};
 use rpc::gate::v1::{
     Connector, ConnectorState, ConnectorsRequest, QueryEntryRequest, QueryEntryResponse,
     gate_service_client::GateServiceClient,
@@ -33,6 +34,13 @@ struct Gate {
 }
 
 async fn bind(args: &[&str]) -> (App, anyhow::Result<Server>) {
+    bind_with(args, None).await
+}
+
+async fn bind_with(
+    args: &[&str],
+    before: Option<Arc<dyn BeforeEntry>>,
+) -> (App, anyhow::Result<Server>) {
     let anywhere = ["--listen-addr=127.0.0.1:0", "--grpc-addr=127.0.0.1:0"];
     let is_given = |default: &&&str| {
         let flag = default.split('=').next().unwrap();
@@ -41,13 +49,17 @@ async fn bind(args: &[&str]) -> (App, anyhow::Result<Server>) {
     let defaults = anywhere.iter().filter(|default| !is_given(default));
     let config = Config::parse_from(["gate"].iter().chain(defaults).chain(args));
     let mut app = App::detached(World::real());
-    let server = Server::bind(&config, &mut app).await;
+    let server = Server::bind_with(&config, &mut app, before).await;
     (app, server)
 }
 
 impl Gate {
     async fn start(args: &[&str]) -> Self {
-        let (app, server) = bind(args).await;
+        Self::start_with(args, None).await
+    }
+
+    async fn start_with(args: &[&str], before: Option<Arc<dyn BeforeEntry>>) -> Self {
+        let (app, server) = bind_with(args, before).await;
         let server = server.unwrap();
         let (client_addr, grpc_addr) = (server.client_addr(), server.grpc_addr());
         let served = tokio::spawn(server.serve());

@@ -10,13 +10,13 @@ use wire::{Kind, Message, PushRoute, RawId};
 
 use crate::{Gate, fake::Fake};
 
-struct Client {
+pub(crate) struct Client {
     socket: WebSocketStream<TcpStream>,
     requests: u32,
 }
 
 impl Client {
-    async fn connect(addr: SocketAddr) -> Self {
+    pub(crate) async fn connect(addr: SocketAddr) -> Self {
         let stream = TcpStream::connect(addr).await.unwrap();
         let (socket, _) = client_async(format!("ws://{addr}/"), stream).await.unwrap();
         let mut client = Self { socket, requests: 0 };
@@ -58,7 +58,7 @@ impl Client {
     }
 
     /// Asks with a whole body and returns the answer's text.
-    async fn ask(&mut self, body: &str) -> String {
+    pub(crate) async fn ask(&mut self, body: &str) -> String {
         self.requests += 1;
         let id = RawId::new(self.requests);
         let mut package = BytesMut::new();
