@@ -21,6 +21,7 @@ mod clock;
 mod follow;
 mod net;
 mod options;
+mod proxies;
 mod rng;
 mod tasks;
 mod telemetry;
@@ -32,6 +33,7 @@ pub use net::{
     BoxIo, Incoming, Io, Listen, Listener, Net, Network, Peer, ReadHalf, Stream, WriteHalf,
 };
 pub use options::{LogFormat, Options};
+pub use proxies::{InvalidNetwork, ProxyNetwork, Unreadable, forwarded_for, is_trusted};
 pub use rng::Rng;
 pub use tasks::{Policy, Tasks};
 

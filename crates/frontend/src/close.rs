@@ -7,6 +7,8 @@ pub enum CloseReason {
     PeerLost,
     /// The client said something that is neither HTTP nor Pomelo.
     NotHttp,
+    /// A trusted proxy's PROXY header cannot be read.
+    MalformedProxyHeader,
     /// The client's HTTP request was not a WebSocket upgrade.
     HttpRefused,
     /// No TLS connection came about.
@@ -43,10 +45,11 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Those that the engine knows by itself.
-    const OWN: [Self; 18] = [
+    const OWN: [Self; 19] = [
         Self::PeerClosed,
         Self::PeerLost,
         Self::NotHttp,
+        Self::MalformedProxyHeader,
         Self::HttpRefused,
         Self::TlsFailed,
         Self::ConnectionsMax,
@@ -85,6 +88,7 @@ impl CloseReason {
             Self::PeerClosed => "peer_closed",
             Self::PeerLost => "peer_lost",
             Self::NotHttp => "not_http",
+            Self::MalformedProxyHeader => "malformed_proxy_header",
             Self::HttpRefused => "http_refused",
             Self::TlsFailed => "tls_failed",
             Self::ConnectionsMax => "connections_max",
@@ -115,6 +119,11 @@ impl CloseReason {
         Self::ALL.get(usize::from(number).checked_sub(1)?).copied()
     }
 
+    /// Whether an HTTP response is the last word.
+    pub(crate) fn is_http(self) -> bool {
+        matches!(self, Self::HttpRefused | Self::AddressConnectionsMax)
+    }
+
     /// Whether nothing more can or should be said to the client.
     pub(crate) fn is_abrupt(self) -> bool {
         // A slow consumer's stream ends within a frame, and its outbox is what
@@ -136,6 +145,6 @@ mod tests {
         let mut names = CloseReason::ALL.map(|reason| reason.as_str());
         names.sort_unstable();
         assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "{names:?}");
-        assert!(wire::CloseReason::ALL.iter().all(|r| CloseReason::Protocol(*r).number() > 18));
+        assert!(wire::CloseReason::ALL.iter().all(|r| CloseReason::Protocol(*r).number() > 19));
     }
 }

@@ -2,7 +2,6 @@
 
 use std::{
     future::poll_fn,
-    net::SocketAddr,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::{Pin, pin},
     sync::Arc,
@@ -17,11 +16,11 @@ use wire::{Conn, Kind, Output, Package};
 
 use crate::{
     CloseReason, Direction, Handler, HandshakeResult, Session,
+    arrival::{self, Caller},
     outgoing::{self, Transport},
     server::{Admitted, Shared},
     socket::Socket,
     tcp::{Tcp, TcpError},
-    tls::{Tls, TlsError},
     upgrade::{self, Opening},
 };
 
@@ -35,27 +34,22 @@ const MESSAGES_PER_POLL: usize = 64;
 /// Code 1000, no reason: what the original sends, whatever happened.
 const CLOSE_FRAME: &[u8] = &[0x88, 0x02, 0x03, 0xe8];
 
-/// Serves one client.
+/// Serves one client, from whose `stream` all was taken that is not its own.
 pub(crate) async fn serve<H: Handler>(
     shared: Arc<Shared<H>>,
     stream: Stream,
-    peer: SocketAddr,
+    Caller { addr, proxy }: Caller,
     admitted: Admitted,
 ) {
-    let stream = match &shared.tls {
-        // Boxed, or every session would pay for the room that a handshake needs.
-        Some(tls) => Box::pin(take_tls_off(&shared, tls, stream, peer)).await,
-        None => Some(stream),
-    };
-    let Some(stream) = stream else { return };
     let (mut read, write) = stream.into_split();
-    let session = Arc::new(Session::new(Arc::clone(&shared.common), peer, write));
-    let end = End { shared, session, is_opened: false, is_told: false, _admitted: admitted };
+    let session = Arc::new(Session::new(Arc::clone(&shared.common), addr, write));
+    let mut end = End { shared, session, is_opened: false, is_told: false, admitted };
     if !end.shared.wheel.insert(&end.session) {
         end.session.close(CloseReason::Shutdown);
     }
     let opening = {
-        let mut opening = pin!(upgrade::open(&mut read, &end.shared.options.allowed_origins));
+        let is_proxy = proxy.is_some();
+        let mut opening = pin!(upgrade::open(&mut read, &end.shared.options, is_proxy));
         poll_fn(|cx| {
             end.session.register(cx);
             match end.session.close_reason() {
@@ -65,15 +59,20 @@ pub(crate) async fn serve<H: Handler>(
         })
         .await
     };
+    let End { shared, session, admitted, .. } = &mut end;
+    let opening = match proxy {
+        Some(source) => arrival::locate(shared, session, source, admitted, opening),
+        None => opening,
+    };
     let options = &end.shared.options;
     let (source, is_deaf) = match opening {
-        Opening::WebSocket { response, rest } => {
+        Opening::WebSocket { response, rest, .. } => {
             end.session.push_raw(&response.into());
             (Source::WebSocket(Socket::new(read, rest, options.message_len_max())), false)
         }
-        Opening::Refused { response } => {
+        Opening::Refused { response, reason } => {
             end.session.push_raw(&response.into());
-            end.session.close(CloseReason::HttpRefused);
+            end.session.close(reason);
             (Source::WebSocket(Socket::new(read, Vec::new(), options.message_len_max())), true)
         }
         Opening::Tcp { head } => {
@@ -86,34 +85,6 @@ pub(crate) async fn serve<H: Handler>(
     poll_fn(|cx| connection.poll(cx)).await;
 }
 
-/// The stream as it is without TLS; none if the client does not get as far. For
-/// clients without TLS this waits for their first byte. Bounded in time.
-async fn take_tls_off<H: Handler>(
-    shared: &Shared<H>,
-    tls: &Tls,
-    stream: Stream,
-    peer: SocketAddr,
-) -> Option<Stream> {
-    let metrics = &shared.common.metrics;
-    let (result, reason) = tokio::select! {
-        accepted = tls.accept(stream) => match accepted {
-            Ok(stream) => return Some(stream),
-            Err(TlsError::Gone) => (HandshakeResult::Abandoned, CloseReason::PeerLost),
-            Err(error) => {
-                tracing::debug!(peer_addr = %peer, error = chassis::chain(&error), "no TLS");
-                (HandshakeResult::Refused, CloseReason::TlsFailed)
-            }
-        },
-        () = shared.world.clock.sleep(shared.options.handshake_timeout) => {
-            (HandshakeResult::Timeout, CloseReason::HandshakeTimeout)
-        }
-        () = shared.shutdown.cancelled() => (HandshakeResult::Abandoned, CloseReason::Shutdown),
-    };
-    metrics.handshakes(result).inc();
-    metrics.closes(reason).inc();
-    None
-}
-
 /// What has to happen at the end, however it comes.
 struct End<H: Handler> {
     shared: Arc<Shared<H>>,
@@ -121,7 +92,8 @@ struct End<H: Handler> {
     is_opened: bool,
     /// The handler knows of the end.
     is_told: bool,
-    _admitted: Admitted,
+    /// Where it counts until it is gone.
+    admitted: Admitted,
 }
 
 impl<H: Handler> End<H> {
@@ -354,7 +326,7 @@ impl<H: Handler> Connection<H> {
         tracing::debug!(session_id = session.id(), peer_addr = %session.peer(), reason = reason.as_str(), "closing");
         match self.source {
             // After an HTTP response nothing is to be said.
-            Source::WebSocket(_) if reason == CloseReason::HttpRefused => {}
+            Source::WebSocket(_) if reason.is_http() => {}
             Source::WebSocket(_) => session.seal(Bytes::from_static(CLOSE_FRAME)),
             // The end of the stream says it.
             Source::Tcp(_) => {

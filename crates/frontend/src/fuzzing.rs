@@ -14,13 +14,14 @@ use prometheus_client::metrics::counter::Counter;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::{
+    Options,
     socket::Socket,
     upgrade::{self, Opening},
 };
 
 /// Bytes that come in pieces, and then the end.
 #[derive(Debug)]
-struct Pieces {
+pub(crate) struct Pieces {
     left: Vec<u8>,
     size: usize,
     /// Whether nothing comes at every other time.
@@ -29,8 +30,14 @@ struct Pieces {
 }
 
 impl Pieces {
-    fn new(data: &[u8], size: usize, pauses: bool) -> Self {
+    pub(crate) fn new(data: &[u8], size: usize, pauses: bool) -> Self {
         Self { left: data.to_vec(), size, pauses, is_paused: false }
+    }
+
+    /// What was not read.
+    #[cfg(test)]
+    pub(crate) fn left(&self) -> &[u8] {
+        &self.left
     }
 }
 
@@ -72,8 +79,12 @@ impl AsyncWrite for Pieces {
 fn open(data: &[u8], size: usize) -> Opening {
     let pieces = Pieces::new(data, size, false);
     let (mut read, _write) = Stream::Other(Box::new(pieces)).into_split();
-    let allowed = ["https://chat.example".parse().expect("an origin")];
-    let opening = upgrade::open(&mut read, &allowed).now_or_never();
+    let options = Options {
+        allowed_origins: vec!["https://chat.example".parse().expect("an origin")],
+        trusted_proxies: vec!["10.0.0.0/8".parse().expect("a network")],
+        ..Options::default()
+    };
+    let opening = upgrade::open(&mut read, &options, true).now_or_never();
     opening.expect("there is nothing to wait for")
 }
 
@@ -89,13 +100,16 @@ pub fn upgrade(data: &[u8]) {
                 assert!((0..=data.len()).any(is_behind), "the rest is not what came");
             }
             Opening::Tcp { head } => assert!(data.starts_with(head)),
-            Opening::Refused { response } => assert!(response.starts_with(b"HTTP/1.1 4")),
+            Opening::Refused { response, .. } => assert!(response.starts_with(b"HTTP/1.1 4")),
             Opening::Closed(_) => {}
         }
     }
     match (&whole, &cut) {
-        (Opening::WebSocket { response: one, .. }, Opening::WebSocket { response: other, .. })
-        | (Opening::Refused { response: one }, Opening::Refused { response: other }) => {
+        (
+            Opening::WebSocket { response: one, forwarded: by_one, .. },
+            Opening::WebSocket { response: other, forwarded: by_other, .. },
+        ) => assert_eq!((one, by_one), (other, by_other)),
+        (Opening::Refused { response: one, .. }, Opening::Refused { response: other, .. }) => {
             assert_eq!(one, other);
         }
         (Opening::Tcp { .. }, Opening::Tcp { .. }) => {}

@@ -2,7 +2,7 @@
 //! connector are a [`Handler`] each; everything about sockets is here.
 //!
 //! ```text
-//!  accept ─▶ (TLS) ─▶ upgrade ─▶ Connection, one task ──────────────────────┐
+//!  accept ─▶ (PROXY header, TLS) ─▶ upgrade ─▶ Connection, one task ────────┐
 //!                      │   WebSocket or TCP ─▶ packages ─▶ wire::Conn ─▶ Handler::call
 //!                    refuse       outbox ◀── what the socket did not take ◀─┐
 //!                                                                   │
@@ -19,6 +19,7 @@
 //! * What one client sends never ends another's session.
 
 mod addresses;
+mod arrival;
 mod boundary;
 mod close;
 mod connection;
@@ -28,6 +29,7 @@ mod options;
 mod origins;
 mod outgoing;
 mod protocol;
+mod proxy_header;
 mod rate;
 mod server;
 mod session;
@@ -41,7 +43,7 @@ mod writer;
 use std::sync::Arc;
 
 pub use crate::close::CloseReason;
-pub use crate::metrics::{Direction, HandshakeResult, Metrics};
+pub use crate::metrics::{AddressSource, Direction, HandshakeResult, Metrics};
 pub use crate::options::Options;
 pub use crate::origins::{InvalidOrigin, Origin};
 pub use crate::outgoing::{Outgoing, OutgoingBuilder};

@@ -26,6 +26,7 @@ pub struct Metrics {
     packages: [[Counter; 5]; 2],
     handshakes: [Counter; 4],
     closes: [Counter; CloseReason::ALL.len()],
+    proxied: [Counter; 4],
 }
 
 /// Which way something goes.
@@ -50,6 +51,20 @@ pub enum HandshakeResult {
     Abandoned,
 }
 
+/// What told the address of a client that came through a trusted proxy.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum AddressSource {
+    /// Nothing: it counts as the proxy's.
+    Peer,
+    /// A PROXY header.
+    ProxyHeader,
+    /// `X-Forwarded-For`.
+    ForwardedFor,
+    /// Nothing, as `X-Forwarded-For` is no list of addresses.
+    Unreadable,
+}
+
+const ADDRESS_SOURCES: [&str; 4] = ["peer", "proxy_header", "x_forwarded_for", "unreadable"];
 const HANDSHAKE_RESULTS: [&str; 4] = ["ok", "refused", "timeout", "abandoned"];
 const DIRECTIONS: [&str; 2] = ["in", "out"];
 const KINDS: [&str; 5] = ["handshake", "handshake_ack", "heartbeat", "data", "kick"];
@@ -72,6 +87,11 @@ struct ResultLabel {
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct AddressLabel {
+    address: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct ReasonLabel {
     reason: &'static str,
 }
@@ -81,6 +101,7 @@ impl Metrics {
     pub fn register(registry: &mut Registry, prefix: &str) -> Self {
         let (bytes, packages) = (Family::default(), Family::default());
         let (handshakes, closes) = (Family::default(), Family::default());
+        let proxied = Family::default();
         // The handles are taken once: looking one up costs ten times an increment.
         let metrics = Self {
             connections: Gauge::default(),
@@ -97,6 +118,7 @@ impl Metrics {
                 .map(|result| handle(&handshakes, &ResultLabel { result })),
             closes: CloseReason::ALL
                 .map(|reason| handle(&closes, &ReasonLabel { reason: reason.as_str() })),
+            proxied: ADDRESS_SOURCES.map(|address| handle(&proxied, &AddressLabel { address })),
         };
         let r = registry.sub_registry_with_prefix(prefix);
         r.register("connections", "Clients' connections open now", metrics.connections.clone());
@@ -106,6 +128,11 @@ impl Metrics {
         r.register_with_unit("traffic", "Bytes received and sent", Unit::Bytes, bytes);
         r.register("writes", "Writes to clients' sockets", metrics.writes.clone());
         r.register("closes", "Connections closed, by reason", closes);
+        r.register(
+            "proxied",
+            "Connections of trusted proxies, by what told the client's address",
+            proxied,
+        );
         r.register(
             "outbox_closes",
             "Sessions closed because their outbox was full",
@@ -136,6 +163,12 @@ impl Metrics {
     #[must_use]
     pub fn handshakes(&self, result: HandshakeResult) -> &Counter {
         &self.handshakes[result as usize]
+    }
+
+    /// Connections of trusted proxies whose client's address was told in one way.
+    #[must_use]
+    pub fn proxied(&self, source: AddressSource) -> &Counter {
+        &self.proxied[source as usize]
     }
 
     /// Connections closed for one reason.
@@ -173,6 +206,7 @@ mod tests {
             "connector_handshakes_total{result=\"timeout\"} 1",
             "connector_closes_total{reason=\"slow_consumer\"} 1",
             "connector_closes_total{reason=\"attack\"} 0",
+            "connector_proxied_total{address=\"x_forwarded_for\"} 0",
             "connector_sessions 3",
             "connector_connections 0",
             "connector_writes_total 0",

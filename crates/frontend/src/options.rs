@@ -3,6 +3,8 @@ use std::{
     time::Duration,
 };
 
+use chassis::ProxyNetwork;
+
 use crate::Origin;
 
 /// Limits towards clients.
@@ -16,7 +18,8 @@ pub struct Options {
     pub connections_max: NonZeroUsize,
 
     /// Connections held at once from one address (IPv6: one network of 64 bits); one
-    /// more is answered with HTTP 503 and closed. Behind a proxy all come from one
+    /// more is answered with HTTP 503 and closed. Behind a proxy all come from one,
+    /// unless --trusted-proxies names it
     #[arg(
         long,
         env = "SHADDOCK_ADDRESS_CONNECTIONS_MAX",
@@ -24,6 +27,13 @@ pub struct Options {
         default_value = "10000"
     )]
     pub address_connections_max: NonZeroUsize,
+
+    /// Proxies that are believed who their clients are: addresses or networks, as
+    /// 10.0.0.0/8, separated by commas. They may send a PROXY header (version 2)
+    /// before anything else, or X-Forwarded-For with WebSocket upgrades. Default:
+    /// none, and what others say of addresses is not looked at
+    #[arg(long, env = "SHADDOCK_TRUSTED_PROXIES", value_name = "CIDR", value_delimiter = ',')]
+    pub trusted_proxies: Vec<ProxyNetwork>,
 
     /// Connections taken per second, and as many at once after a silence; others wait
     /// in the kernel. 0: as many as come
@@ -79,6 +89,7 @@ impl Default for Options {
             handshake_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(30),
             package_max: NonZeroU32::new(256 * 1024).expect("not zero"),
+            trusted_proxies: Vec::new(),
             outbox_max: NonZeroUsize::new(1024 * 1024).expect("not zero"),
         }
     }

@@ -1,6 +1,6 @@
 use std::{
     fmt,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     num::NonZero,
     pin::pin,
     sync::{
@@ -10,7 +10,8 @@ use std::{
     time::Duration,
 };
 
-use chassis::{Listener, Policy, Stream, Tasks, World};
+use chassis::{Clock, Listener, Policy, Stream, Tasks, World};
+use futures::future::BoxFuture;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -23,8 +24,9 @@ use tokio_util::{
 use wire::Profile;
 
 use crate::{
-    CloseReason, Handler, Metrics, Options, Pace, Rate, Tls,
+    AddressSource, CloseReason, Handler, Metrics, Options, Pace, Rate, Tls,
     addresses::{Addresses, Counted},
+    arrival::{self, Caller},
     connection,
     session::Common,
     upgrade,
@@ -78,6 +80,15 @@ pub(crate) struct Shared<H: Handler> {
     pub(crate) world: World,
     pub(crate) common: Arc<Common>,
     pub(crate) wheel: Arc<Wheel<H::State>>,
+    /// Where those that were let in come from.
+    pub(crate) addresses: Arc<Addresses>,
+}
+
+impl<H: Handler> Shared<H> {
+    /// Counts one more connection from `address`; none if as many as allowed are there.
+    fn count_at(&self, address: IpAddr) -> Option<Counted> {
+        self.addresses.count(address, self.options.address_connections_max.get())
+    }
 }
 
 impl<H: Handler> Server<H> {
@@ -109,15 +120,9 @@ impl<H: Handler> Server<H> {
             world: self.world,
             common,
             wheel,
-        });
-        let door = Door {
-            shared,
-            metrics,
-            tasks,
-            open: Arc::default(),
-            refusing: Arc::default(),
             addresses: Arc::default(),
-        };
+        });
+        let door = Door { shared, metrics, tasks, open: Arc::default(), refusing: Arc::default() };
         let rate = NonZero::new(door.shared.options.accepts_per_second)
             .and_then(|burst| Rate::new(burst.get(), burst));
         let (pace, started) = (Pace::default(), door.shared.world.clock.now());
@@ -164,35 +169,37 @@ struct Door<H: Handler> {
     open: Arc<AtomicUsize>,
     /// Connections that are being refused.
     refusing: Arc<AtomicUsize>,
-    /// Where those that were let in come from.
-    addresses: Arc<Addresses>,
 }
 
 impl<H: Handler> Door<H> {
     fn admit(&self, stream: Stream, peer: SocketAddr, token: TaskTrackerToken) {
         let options = &self.shared.options;
-        let from = self.addresses.count(peer.ip(), options.address_connections_max.get());
+        let caller = Caller::new(&options.trusted_proxies, peer, AddressSource::Peer);
+        // A proxy's client counts where it comes from, which is known later.
+        let from = (!caller.is_proxy()).then(|| self.shared.count_at(peer.ip()));
         let (limit, reason) = match &from {
-            Some(_) => (options.connections_max.get(), CloseReason::ConnectionsMax),
-            None => (0, CloseReason::AddressConnectionsMax),
+            Some(None) => (0, CloseReason::AddressConnectionsMax),
+            Some(Some(_)) | None => (options.connections_max.get(), CloseReason::ConnectionsMax),
         };
         match Admitted::new(&self.open, limit, token) {
             Ok(admitted) => {
-                let admitted = admitted.counted(&self.metrics.connections, from);
-                let client = connection::serve(Arc::clone(&self.shared), stream, peer, admitted);
+                let admitted = admitted.counted(&self.metrics.connections, from.flatten());
+                let shared = Arc::clone(&self.shared);
                 // Boxed, because the tracker's and the policy's futures around it
                 // would hold it twice.
-                self.tasks.spawn("client", Policy::Session, Box::pin(client));
+                let client: BoxFuture<'static, ()> = match shared.tls.is_some() || caller.is_proxy()
+                {
+                    true => Box::pin(arrival::serve(shared, stream, caller, admitted)),
+                    false => Box::pin(connection::serve(shared, stream, caller, admitted)),
+                };
+                self.tasks.spawn("client", Policy::Session, client);
             }
             Err(token) => {
                 self.metrics.closes(reason).inc();
                 if let Ok(refused) = Admitted::new(&self.refusing, REFUSALS_MAX, token) {
                     let clock = self.shared.world.clock;
                     self.tasks.spawn("refusal", Policy::Session, async move {
-                        tokio::select! {
-                            () = refuse(stream) => {}
-                            () = clock.sleep(REFUSAL_TIMEOUT) => {}
-                        }
+                        refuse(stream, clock).await;
                         drop(refused);
                     });
                 }
@@ -222,13 +229,18 @@ impl<H: Handler> Door<H> {
     }
 }
 
-/// Says 503, and waits until the client has read it.
-async fn refuse(mut stream: Stream) {
-    let response = upgrade::http_response("503 Service Unavailable", "Retry-After: 1\r\n", "full");
-    // Errors mean that the client is gone, which is what is wanted.
-    if stream.write_all(&response).await.is_ok() && stream.shutdown().await.is_ok() {
-        let mut scratch = [0; 256];
-        while matches!(stream.read(&mut scratch).await, Ok(1..)) {}
+/// Says 503, and waits until the client has read it, for 1 s at most.
+pub(crate) async fn refuse(mut stream: Stream, clock: Clock) {
+    let say = async {
+        // Errors mean that the client is gone, which is what is wanted.
+        if stream.write_all(&upgrade::full()).await.is_ok() && stream.shutdown().await.is_ok() {
+            let mut scratch = [0; 256];
+            while matches!(stream.read(&mut scratch).await, Ok(1..)) {}
+        }
+    };
+    tokio::select! {
+        () = say => {}
+        () = clock.sleep(REFUSAL_TIMEOUT) => {}
     }
 }
 
@@ -260,6 +272,13 @@ impl Admitted {
         self.from = from;
         self.gauge = Some(gauge.clone());
         self
+    }
+
+    /// Counts the connection of a proxy's client at `address`; false if as many as
+    /// allowed come from there.
+    pub(crate) fn count_at<H: Handler>(&mut self, shared: &Shared<H>, address: IpAddr) -> bool {
+        self.from = shared.count_at(address);
+        self.from.is_some()
     }
 }
 

@@ -1,8 +1,8 @@
 use std::{
     fmt, io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering},
     },
     task::{Context, Poll},
@@ -28,6 +28,8 @@ use crate::{
 pub struct Session<S> {
     id: u64,
     peer: SocketAddr,
+    /// Who the client is by its proxy's word.
+    forwarded_for: OnceLock<IpAddr>,
     state: S,
     common: std::sync::Arc<Common>,
     writer: Mutex<Writer>,
@@ -58,7 +60,7 @@ pub(crate) struct Common {
 
 impl<S> fmt::Debug for Session<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Session({}, {}, closed: {:?})", self.id, self.peer, self.close_reason())
+        write!(f, "Session({}, {}, closed: {:?})", self.id, self.peer(), self.close_reason())
     }
 }
 
@@ -67,6 +69,7 @@ impl<S: Default> Session<S> {
         Self {
             id: common.last_id.fetch_add(1, Ordering::Relaxed) + 1,
             peer,
+            forwarded_for: OnceLock::new(),
             state: S::default(),
             writer: Mutex::new(Writer::new(half)),
             waker: AtomicWaker::new(),
@@ -86,10 +89,18 @@ impl<S> Session<S> {
         self.id
     }
 
-    /// The address that the client, or its proxy, connected from.
+    /// The client's address: the one that it connected from, or what a trusted proxy
+    /// says. The port is 0 if the proxy does not tell it. Known for good once the
+    /// session is open.
     #[must_use]
     pub fn peer(&self) -> SocketAddr {
-        self.peer
+        self.forwarded_for.get().map_or(self.peer, |client| SocketAddr::new(*client, 0))
+    }
+
+    /// A trusted proxy says who the client is.
+    pub(crate) fn forwarded_for(&self, client: IpAddr) {
+        // Said once, by the one request that begins a WebSocket.
+        let _ = self.forwarded_for.set(client);
     }
 
     /// What the service keeps.

@@ -1,6 +1,8 @@
 //! From the first byte of a connection to a WebSocket, or to a refusal.
 
-use chassis::ReadHalf;
+use std::net::IpAddr;
+
+use chassis::{ReadHalf, Unreadable, forwarded_for};
 use http::{HeaderMap, HeaderValue, Request, Response, header};
 use tokio::io::AsyncReadExt;
 use tokio_tungstenite::tungstenite::{
@@ -9,7 +11,7 @@ use tokio_tungstenite::tungstenite::{
     handshake::{machine::TryParse, server::create_response},
 };
 
-use crate::{CloseReason, Origin, origins};
+use crate::{CloseReason, Options, origins};
 
 /// The longest HTTP request head, in bytes.
 const HEAD_LEN_MAX: usize = 8 * 1024;
@@ -29,6 +31,8 @@ pub(crate) enum Opening {
         response: Vec<u8>,
         /// What the client sent behind its request.
         rest: Vec<u8>,
+        /// Who the client is, if its proxy is believed and says so.
+        forwarded: Result<Option<IpAddr>, Unreadable>,
     },
     /// Packages without anything around.
     Tcp {
@@ -39,13 +43,16 @@ pub(crate) enum Opening {
     Refused {
         /// To be sent before closing.
         response: Vec<u8>,
+        /// Why.
+        reason: CloseReason,
     },
     /// Nothing that can be answered.
     Closed(CloseReason),
 }
 
-/// Finds out what the client wants. Bounded in memory, not in time.
-pub(crate) async fn open(read: &mut ReadHalf, origins: &[Origin]) -> Opening {
+/// Finds out what the client wants, or the one behind it if `is_proxy`. Bounded in
+/// memory, not in time.
+pub(crate) async fn open(read: &mut ReadHalf, options: &Options, is_proxy: bool) -> Opening {
     let mut head = Vec::new();
     let end = loop {
         let searched = head.len();
@@ -70,7 +77,7 @@ pub(crate) async fn open(read: &mut ReadHalf, origins: &[Origin]) -> Opening {
         }
     };
     let rest = head.split_off(end);
-    answer(&head, rest, origins)
+    answer(&head, rest, options, is_proxy)
 }
 
 /// Whether `head` begins like a request, as far as it goes: who sends something
@@ -88,8 +95,8 @@ fn end_of_head(head: &[u8], searched: usize) -> Option<usize> {
     (searched..=head.len()).find(ends)
 }
 
-fn answer(head: &[u8], rest: Vec<u8>, origins: &[Origin]) -> Opening {
-    let (protocol, accepted) = match judge(head, origins) {
+fn answer(head: &[u8], rest: Vec<u8>, options: &Options, is_proxy: bool) -> Opening {
+    let Judged { protocol, response: accepted, forwarded } = match judge(head, options, is_proxy) {
         Ok(None) => return refuse("403 Forbidden", "", "not from this page"),
         Ok(Some(judged)) => judged,
         Err(error) => return refuse_error(&error),
@@ -105,7 +112,7 @@ fn answer(head: &[u8], rest: Vec<u8>, origins: &[Origin]) -> Opening {
         response.extend(protocol.as_bytes());
     }
     response.extend(b"\r\n\r\n");
-    Opening::WebSocket { response, rest }
+    Opening::WebSocket { response, rest, forwarded }
 }
 
 /// What is wrong with a request that is no upgrade.
@@ -129,11 +136,17 @@ fn refuse_error(error: &Error) -> Opening {
     }
 }
 
-/// The protocol to be echoed, and the response but for it.
-type Judged = (Option<HeaderValue>, Response<()>);
+/// What a request gets.
+struct Judged {
+    /// To be echoed.
+    protocol: Option<HeaderValue>,
+    /// The rest of the response.
+    response: Response<()>,
+    forwarded: Result<Option<IpAddr>, Unreadable>,
+}
 
 /// None if the page may not connect.
-fn judge(head: &[u8], origins: &[Origin]) -> Result<Option<Judged>, Error> {
+fn judge(head: &[u8], options: &Options, is_proxy: bool) -> Result<Option<Judged>, Error> {
     let (_, mut request) = Request::try_parse(head)?.ok_or(ProtocolError::HandshakeIncomplete)?;
     // Drafts 8 to 12 of the WebSocket protocol, which the original takes, too, are
     // the same as 13 on the wire.
@@ -141,9 +154,14 @@ fn judge(head: &[u8], origins: &[Origin]) -> Result<Option<Judged>, Error> {
         Some(version) if version == "8" => *version = HeaderValue::from_static("13"),
         _ => {}
     }
-    let response = create_response(&request)?;
-    let is_allowed = origins::is_allowed(origins, request.headers());
-    Ok(is_allowed.then(|| (first_protocol(request.headers()), response)))
+    let (response, headers) = (create_response(&request)?, request.headers());
+    let is_allowed = origins::is_allowed(&options.allowed_origins, headers);
+    let trusted = is_proxy.then_some(&options.trusted_proxies);
+    Ok(is_allowed.then(|| Judged {
+        protocol: first_protocol(headers),
+        response,
+        forwarded: trusted.map_or(Ok(None), |trusted| forwarded_for(trusted, headers)),
+    }))
 }
 
 /// The first protocol offered; the original echoes it, whatever it is.
@@ -154,11 +172,17 @@ fn first_protocol(headers: &HeaderMap) -> Option<HeaderValue> {
 }
 
 fn refuse(status: &str, headers: &str, body: &str) -> Opening {
-    Opening::Refused { response: http_response(status, headers, body) }
+    let response = http_response(status, headers, body);
+    Opening::Refused { response, reason: CloseReason::HttpRefused }
+}
+
+/// What those are told who are too many.
+pub(crate) fn full() -> Vec<u8> {
+    http_response("503 Service Unavailable", "Retry-After: 1\r\n", "full")
 }
 
 /// A whole HTTP response, after which the connection is closed.
-pub(crate) fn http_response(status: &str, headers: &str, body: &str) -> Vec<u8> {
+fn http_response(status: &str, headers: &str, body: &str) -> Vec<u8> {
     let len = body.len() + 1;
     format!(
         "HTTP/1.1 {status}\r\n{headers}Content-Type: text/plain\r\nContent-Length: {len}\r\n\
@@ -186,8 +210,9 @@ mod tests {
             let _ = client.shutdown().await;
             std::future::pending::<()>().await;
         };
+        let options = Options::default();
         tokio::select! {
-            opening = open(&mut read, &[]) => opening,
+            opening = open(&mut read, &options, false) => opening,
             () = send => unreachable!("it has no end"),
         }
     }
@@ -201,7 +226,7 @@ mod tests {
                 Opening::WebSocket { response, .. } => {
                     String::from_utf8_lossy(response).into_owned()
                 }
-                Opening::Refused { response } => String::from_utf8_lossy(response).into_owned(),
+                Opening::Refused { response, .. } => String::from_utf8_lossy(response).into_owned(),
                 Opening::Tcp { .. } => "tcp".to_owned(),
                 Opening::Closed(reason) => reason.as_str().to_owned(),
             };

@@ -8,6 +8,7 @@ mod fixture;
 mod hostile;
 mod limits;
 mod protocol;
+mod proxies;
 mod push;
 mod segments;
 mod tcp;

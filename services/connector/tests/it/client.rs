@@ -6,7 +6,10 @@ use bytes::{Bytes, BytesMut};
 use futures::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
-use tokio_tungstenite::{WebSocketStream, client_async, tungstenite::Message as Frame};
+use tokio_tungstenite::{
+    WebSocketStream, client_async,
+    tungstenite::{Message as Frame, client::IntoClientRequest},
+};
 use wire::{Kind, Message, PushRoute, RawId, RawRoute, Schema};
 
 use crate::soon;
@@ -30,17 +33,29 @@ impl Client {
     }
 
     pub(crate) async fn connect_as(addr: SocketAddr, greeting: &str) -> Self {
-        let mut client = Self::greet(addr, greeting).await;
-        let (kind, body) = client.package().await.unwrap();
-        assert_eq!((kind, &body[..11]), (Kind::Handshake, &br#"{"code":200"#[..]));
-        client.send_package(Kind::HandshakeAck, b"").await;
-        client
+        Self::greet(addr, greeting, None).await.get_in().await
     }
 
-    async fn greet(addr: SocketAddr, greeting: &str) -> Self {
+    /// As [`Client::connect`], through a proxy that names the client.
+    pub(crate) async fn connect_for(addr: SocketAddr, forwarded_for: &str) -> Self {
+        Self::greet(addr, CLASSIC, Some(forwarded_for)).await.get_in().await
+    }
+
+    async fn get_in(mut self) -> Self {
+        let (kind, body) = self.package().await.unwrap();
+        assert_eq!((kind, &body[..11]), (Kind::Handshake, &br#"{"code":200"#[..]));
+        self.send_package(Kind::HandshakeAck, b"").await;
+        self
+    }
+
+    async fn greet(addr: SocketAddr, greeting: &str, forwarded_for: Option<&str>) -> Self {
         let stream = TcpStream::connect(addr).await.unwrap();
         stream.set_nodelay(true).unwrap();
-        let (socket, _) = client_async(format!("ws://{addr}/"), stream).await.unwrap();
+        let mut request = format!("ws://{addr}/").into_client_request().unwrap();
+        if let Some(client) = forwarded_for {
+            request.headers_mut().insert("x-forwarded-for", client.parse().unwrap());
+        }
+        let (socket, _) = client_async(request, stream).await.unwrap();
         let required = json!({"required string msg": 1, "required string from": 2, "required string target": 3});
         let chat = Schema::parse(&json!({ "onChat": required }));
         let mut client = Self { socket, requests: 0, chat };

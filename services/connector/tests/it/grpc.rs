@@ -10,6 +10,7 @@ use tonic_reflection::pb::{v1, v1alpha};
 use tonic_types::StatusExt;
 
 use crate::{
+    client::Client,
     connector::{Connector, bind},
     scene::{Options, Scene},
     soon,
@@ -54,6 +55,21 @@ async fn sessions_are_listed_in_pages() {
     assert!(list("r", u64::MAX, 1).await.unwrap().sessions.is_empty());
     assert!(list("none", 0, 1).await.unwrap().sessions.is_empty());
     invalid(&list("", 0, 1001).await.unwrap_err());
+}
+
+#[tokio::test]
+async fn sessions_show_the_address_that_a_trusted_proxy_tells() {
+    let args = &["--trusted-proxies=10.0.0.0/8,127.0.0.1", "--address-connections-max=1"];
+    let mut s = Scene::start_with(Options { args, ..Options::default() }, &[]).await;
+    let addr = s.connector.addr;
+    let _one = Client::connect_for(addr, "1.1.1.1, 203.0.113.7, 10.0.0.1").await;
+    let _other = Client::connect_for(addr, "2001:db8::7").await;
+    s.connector.until("connector_sessions", 2.0).await;
+    let listed = s.connector.grpc.clone().sessions(SessionsRequest::default()).await.unwrap();
+    let shown: Vec<_> = listed.into_inner().sessions.into_iter().map(|s| s.peer_addr).collect();
+    assert_eq!(shown, ["203.0.113.7:0", "[2001:db8::7]:0"]);
+    let told = s.connector.metric(r#"connector_proxied_total{address="x_forwarded_for"}"#);
+    assert_eq!(told, 2.0);
 }
 
 #[tokio::test]
