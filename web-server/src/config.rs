@@ -2,6 +2,7 @@
 
 use std::{fmt, net::SocketAddr, num::NonZeroUsize, str::FromStr};
 
+use chassis::ProxyNetwork;
 use serde_json::json;
 
 /// Options of the web server.
@@ -55,6 +56,15 @@ pub struct Config {
     /// with 503
     #[arg(long, env = "SHADDOCK_TUNNELS_MAX", value_name = "COUNT", default_value = "4096")]
     pub tunnels_max: NonZeroUsize,
+
+    /// With --proxy: proxies before this server that are believed who their clients
+    /// are: addresses or networks, as 10.0.0.0/8, separated by commas. What they say
+    /// in X-Forwarded-For goes on to gate and connectors, and theirs is appended;
+    /// what others say is dropped. Default: none
+    ///
+    /// Gate and connectors have to trust this server, and all of these.
+    #[arg(long, env = "SHADDOCK_TRUSTED_PROXIES", value_name = "CIDR", value_delimiter = ',')]
+    pub trusted_proxies: Vec<ProxyNetwork>,
 
     /// HTTP connections that may be open at once, those of WebSockets not
     /// counted; more wait to be accepted

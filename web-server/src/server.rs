@@ -62,7 +62,9 @@ impl Server {
     ) -> Result<Self, StartError> {
         let listener = net.listen(config.listen_addr, "--listen-addr").await?;
         let max = config.tunnels_max.get();
-        let tunnels = Tunnels::new(max, net, metrics.clone(), tasks.clone(), shutdown.clone());
+        let trusted = config.trusted_proxies.clone();
+        let tunnels =
+            Tunnels::new(max, trusted, net, metrics.clone(), tasks.clone(), shutdown.clone());
         let router = routes::router(config, metrics, tunnels);
         let connections_max = config.connections_max.get().min(Semaphore::MAX_PERMITS);
         Ok(Self { listener, router, connections_max, tasks, shutdown })

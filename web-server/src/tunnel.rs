@@ -8,7 +8,7 @@ use axum::{
     extract::Request,
     response::{IntoResponse, Response},
 };
-use chassis::{Net, Policy, Tasks};
+use chassis::{Net, Policy, ProxyNetwork, Tasks, is_trusted};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
     header::{self, CONNECTION, HOST, RETRY_AFTER, UPGRADE},
@@ -55,6 +55,8 @@ pub(crate) struct Tunnels {
     tasks: Tasks,
     shutdown: CancellationToken,
     free: Arc<Semaphore>,
+    /// Whose word about a client's address goes on to the backend.
+    trusted: Vec<ProxyNetwork>,
 }
 
 /// The client's address, which the server puts into each request.
@@ -77,13 +79,14 @@ enum NoTunnel {
 impl Tunnels {
     pub(crate) fn new(
         max: usize,
+        trusted: Vec<ProxyNetwork>,
         net: Net,
         metrics: Metrics,
         tasks: Tasks,
         shutdown: CancellationToken,
     ) -> Self {
         let free = Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS)));
-        Self { net, metrics, tasks, shutdown, free }
+        Self { net, metrics, tasks, shutdown, free, trusted }
     }
 
     /// Leads `request`, which must be a WebSocket's, to the backend at `addr`.
@@ -99,7 +102,7 @@ impl Tunnels {
             return (StatusCode::SERVICE_UNAVAILABLE, headers, "too many connections\n")
                 .into_response();
         };
-        match self.ask(addr, head_for_backend(addr, &request)).await {
+        match self.ask(addr, head_for_backend(addr, &self.trusted, &request)).await {
             Ok(mut answer) => {
                 self.metrics.tunnel(TunnelResult::Opened);
                 let client = hyper::upgrade::on(&mut request);
@@ -233,7 +236,11 @@ fn is_websocket(request: &Request) -> bool {
 }
 
 /// The upgrade as the backend gets it: always its root, whatever path led here.
-fn head_for_backend(addr: &str, request: &Request) -> http::Request<Body> {
+fn head_for_backend(
+    addr: &str,
+    trusted: &[ProxyNetwork],
+    request: &Request,
+) -> http::Request<Body> {
     let mut headers = end_to_end(request.headers());
     if let Some(host) = headers.remove(HOST) {
         headers.insert(X_FORWARDED_HOST, host);
@@ -242,7 +249,10 @@ fn head_for_backend(addr: &str, request: &Request) -> http::Request<Body> {
         headers.insert(HOST, host);
     }
     if let Some(PeerAddr(peer)) = request.extensions().get() {
-        // Added at the end, where a reader who trusts only us looks.
+        // Else a client on a machine that the backend trusts could be anybody.
+        if !is_trusted(trusted, peer.ip()) {
+            headers.remove(X_FORWARDED_FOR);
+        }
         let peer = peer.ip().to_canonical().to_string();
         headers.append(X_FORWARDED_FOR, HeaderValue::try_from(peer).expect("an IP is ASCII"));
     }

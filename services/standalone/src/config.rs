@@ -1,10 +1,11 @@
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     num::{NonZeroU32, NonZeroUsize},
     path::PathBuf,
     time::Duration,
 };
 
+use chassis::ProxyNetwork;
 use clap::Parser;
 use cluster::{Connector, List, Shard};
 
@@ -67,7 +68,8 @@ pub struct Config {
     pub chat_grpc_addr: SocketAddr,
 
     /// Lead browsers to the gate and the connector through the web port, so that
-    /// one open port is enough
+    /// one open port is enough. Who then connects to their ports from this machine
+    /// is a trusted proxy
     #[arg(long, env = "SHADDOCK_PROXY")]
     pub proxy: bool,
 
@@ -166,7 +168,7 @@ impl Config {
             sends_burst: self.sends_burst,
             protocol: self.protocol.clone(),
             crypto: self.crypto,
-            frontend: self.frontend.clone(),
+            frontend: self.frontend_at(self.connector_client_addr),
             tls: self.tls.clone(),
             access: self.access.clone(),
             chassis: self.chassis.clone(),
@@ -180,11 +182,26 @@ impl Config {
             grpc_addr: self.gate_grpc_addr,
             connectors: List::fixed([connector]),
             protocol: self.protocol.clone(),
-            frontend: self.frontend.clone(),
+            frontend: self.frontend_at(self.gate_client_addr),
             tls: self.tls.clone(),
             access: self.access.clone(),
             chassis: self.chassis.clone(),
         }
+    }
+
+    /// Limits at `listen_addr`, where our own proxy is believed who its clients are. It
+    /// dials from this machine.
+    fn frontend_at(&self, listen_addr: SocketAddr) -> frontend::Options {
+        let mut options = self.frontend.clone();
+        if self.proxy {
+            let mut ours: Vec<IpAddr> =
+                vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+            if !listen_addr.ip().is_unspecified() {
+                ours.push(listen_addr.ip());
+            }
+            options.trusted_proxies.extend(ours.into_iter().map(ProxyNetwork::from));
+        }
+        options
     }
 
     pub(crate) fn web_server(&self, gate: SocketAddr, connector: SocketAddr) -> web_server::Config {
@@ -199,6 +216,7 @@ impl Config {
             proxy: self.proxy,
             gate_addr: gate.to_string(),
             connectors: vec![backend],
+            trusted_proxies: self.frontend.trusted_proxies.clone(),
             chassis: self.chassis.clone(),
             ..defaults()
         }

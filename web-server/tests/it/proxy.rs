@@ -4,6 +4,7 @@ use tokio_tungstenite::{
     WebSocketStream, accept_hdr_async, client_async,
     tungstenite::{
         self, Message,
+        client::IntoClientRequest,
         handshake::server::{ErrorResponse, Request, Response},
     },
 };
@@ -17,6 +18,8 @@ type Client = WebSocketStream<TcpStream>;
 struct Arrival {
     path: String,
     headers: HashMap<String, String>,
+    /// All that came as X-Forwarded-For.
+    forwarded_for: Vec<String>,
     socket: WebSocketStream<TcpStream>,
 }
 
@@ -35,12 +38,16 @@ async fn backend() -> (SocketAddr, mpsc::Receiver<Arrival>) {
                     (name.to_string(), value.to_str().unwrap().to_owned())
                 };
                 let headers = request.headers().iter().map(header).collect();
-                seen = Some((request.uri().path().to_owned(), headers));
+                let forwarded_for = request.headers().get_all("x-forwarded-for").iter();
+                let forwarded_for = forwarded_for.map(|value| value.to_str().unwrap().to_owned());
+                let path = request.uri().path().to_owned();
+                seen = Some((path, headers, forwarded_for.collect()));
                 Ok(response)
             };
             let Ok(socket) = accept_hdr_async(stream, note).await else { continue };
-            let (path, headers) = seen.unwrap();
-            if arrivals.send(Arrival { path, headers, socket }).await.is_err() {
+            let (path, headers, forwarded_for) = seen.unwrap();
+            let arrival = Arrival { path, headers, forwarded_for, socket };
+            if arrivals.send(arrival).await.is_err() {
                 return;
             }
         }
@@ -118,14 +125,30 @@ async fn the_backend_learns_who_is_there_and_no_path() {
         Upgrade: WebSocket\r\nX-Mine: 1\r\nX-Forwarded-For: 10.1.2.3\r\nOrigin: http://chat.example\r\n\
         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
     stream.write_all(head.as_bytes()).await.unwrap();
-    let Arrival { path, headers, .. } = arrival(&mut arrivals).await;
+    let Arrival { path, headers, forwarded_for, .. } = arrival(&mut arrivals).await;
     assert_eq!(path, "/");
     assert_eq!(headers["host"], gate.to_string());
     assert_eq!(headers["x-forwarded-host"], "chat.example");
-    // Of two headers of this name the map keeps the last: the one that we added.
-    assert_eq!(headers["x-forwarded-for"], "127.0.0.1");
+    // What the client says of itself is not passed on.
+    assert_eq!(forwarded_for, ["127.0.0.1"]);
     assert_eq!(headers["origin"], "http://chat.example");
     assert!(!headers.contains_key("x-mine"));
+    web.stop().await;
+}
+
+#[tokio::test]
+async fn a_trusted_proxys_word_goes_on_and_its_own_address_is_appended() {
+    let (gate, mut arrivals) = backend().await;
+    let gate = format!("--gate-addr={gate}");
+    let web = Web::start(&["--proxy", &gate, "--trusted-proxies=10.0.0.0/8,127.0.0.1"]).await;
+    let mut request = format!("ws://{}/gate", web.addr).into_client_request().unwrap();
+    for value in ["1.1.1.1, 203.0.113.7", "10.0.0.1"] {
+        request.headers_mut().append("x-forwarded-for", value.parse().unwrap());
+    }
+    let stream = TcpStream::connect(web.addr).await.unwrap();
+    client_async(request, stream).await.unwrap();
+    let forwarded_for = arrival(&mut arrivals).await.forwarded_for;
+    assert_eq!(forwarded_for, ["1.1.1.1, 203.0.113.7", "10.0.0.1", "127.0.0.1"]);
     web.stop().await;
 }
 
