@@ -50,6 +50,12 @@ cluster: build ## Run gate, 3 connectors, 3 chat shards and web-server as proces
 cluster-down: ## End what `make cluster` started
 	@deploy/cluster/down
 
+.PHONY: example-time
+example-time: ## Build and show a fifth service and a gate that calls it (docs/extending.md)
+	@scripts/setup node
+	$(CARGO_BUILD) $(addprefix --package ,chat connector web-server time-server time-gate)
+	@SHADDOCK_BIN_DIR=target/release node examples/time/run.mjs
+
 .PHONY: bench
 bench: build ## Measure the cost of a delivery and of an idle session
 	target/release/loadgen bench --bin-dir target/release $(ARGS)

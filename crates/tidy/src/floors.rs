@@ -15,6 +15,10 @@ const FLOORS: &[&[&str]] = &[
     &["standalone"],
     // floor 3: tools
     &["loadgen", "sim", "tidy", "verify"],
+    // floor 4: examples of what people build upon all that; nobody else uses them
+    &["time-rpc"],
+    &["time-server"],
+    &["time-gate"],
 ];
 
 /// All of ours that a crate may use, where that is less than all below it.
@@ -30,6 +34,9 @@ const USES: &[(&str, &[&str])] = &[
     ("connector", &["chassis", "cluster", "frontend", "model", "rpc", "wire"]),
     ("gate", &["chassis", "cluster", "frontend", "model", "rpc", "wire"]),
     ("web-server", &["chassis"]),
+    ("time-rpc", &[]),
+    ("time-server", &["chassis", "model", "rpc", "time-rpc"]),
+    ("time-gate", &["chassis", "cluster", "gate", "model", "rpc", "time-rpc"]),
 ];
 
 /// All that the pure crates may use from outside: no runtime, no network, no
@@ -102,6 +109,7 @@ mod tests {
         check_one("connector wire rpc frontend tokio -proptest", &[]);
         check_one("standalone gate connector chat web-server", &[]);
         check_one("sim standalone chat model", &[]);
+        check_one("time-gate gate time-rpc -time-server -connector", &[]);
     }
 
     #[test]
@@ -118,6 +126,10 @@ mod tests {
         check_one("chat wire", &["chat may not use wire"]);
         check_one("gate standalone", &["gate may not use standalone"]);
         check_one("loadgen sim", &["loadgen may not use sim"]);
+        check_one("gate time-rpc", &["gate may not use time-rpc"]);
+        check_one("sim time-gate", &["sim may not use time-gate"]);
+        check_one("time-server gate", &["time-server may not use gate"]);
+        check_one("time-gate time-server", &["time-gate may not use time-server"]);
         check_one("common", &["common has no floor; give it one in FLOORS"]);
     }
 }
