@@ -16,6 +16,8 @@ pub struct Metrics {
     pub requests: Family<RequestLabels, Counter>,
     /// WebSockets led to a backend now.
     pub tunnels_open: Gauge,
+    /// WebSockets that may be led to a backend at once.
+    pub tunnels_max: Gauge,
     /// WebSockets asked for.
     pub tunnels: Family<TunnelLabels, Counter>,
 }
@@ -65,11 +67,17 @@ impl Metrics {
         let metrics = Self {
             requests: Family::default(),
             tunnels_open: Gauge::default(),
+            tunnels_max: Gauge::default(),
             tunnels: Family::default(),
         };
         let r = registry.sub_registry_with_prefix("web_server");
         r.register("requests", "Requests answered, by status", metrics.requests.clone());
         r.register("tunnels_open", "WebSockets led to a backend now", metrics.tunnels_open.clone());
+        r.register(
+            "tunnels_max",
+            "WebSockets that may be led to a backend at once",
+            metrics.tunnels_max.clone(),
+        );
         r.register("tunnels", "WebSockets asked for, by result", metrics.tunnels.clone());
         metrics
     }
@@ -106,6 +114,7 @@ mod tests {
         for name in [
             "web_server_requests_total{status=\"4xx\"} 1",
             "web_server_tunnels_open 0",
+            "web_server_tunnels_max 0",
             "web_server_tunnels_total{result=\"full\"} 1",
         ] {
             assert!(text.contains(name), "{name} is missing from:\n{text}");

@@ -61,7 +61,8 @@ impl Server {
         shutdown: CancellationToken,
     ) -> Result<Self, StartError> {
         let listener = net.listen(config.listen_addr, "--listen-addr").await?;
-        let max = config.tunnels_max.get();
+        let max = tunnels_max(config.tunnels_max.get(), chassis::descriptor_limit());
+        metrics.tunnels_max.set(i64::try_from(max).unwrap_or(i64::MAX));
         let trusted = config.trusted_proxies.clone();
         let tunnels =
             Tunnels::new(max, trusted, net, metrics.clone(), tasks.clone(), shutdown.clone());
@@ -105,6 +106,13 @@ impl Server {
     }
 }
 
+/// As many tunnels as are asked for, if half of the descriptors are enough for them:
+/// the other half is for the page, the backends' answers and the process itself.
+fn tunnels_max(asked: usize, descriptors: u64) -> usize {
+    const EACH: u64 = 2;
+    asked.min(usize::try_from(descriptors / 2 / EACH).unwrap_or(usize::MAX))
+}
+
 /// A permit first: whoever finds none waits in the kernel's queue.
 async fn accept(
     listener: &mut Listener,
@@ -140,5 +148,18 @@ async fn connection(router: Router, stream: Stream, peer: SocketAddr, shutdown: 
     if ended.is_none() {
         serving.as_mut().graceful_shutdown();
         let _ = tokio::time::timeout(LAST_REQUEST, serving).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tunnels_leave_half_of_the_descriptors() {
+        assert_eq!(tunnels_max(4096, 1024), 256);
+        assert_eq!(tunnels_max(100, 1024), 100);
+        assert_eq!(tunnels_max(4096, 3), 0);
+        assert_eq!(tunnels_max(usize::MAX, u64::MAX), usize::try_from(u64::MAX / 4).unwrap());
     }
 }

@@ -218,6 +218,13 @@ fn raise_descriptor_limit() {
     }
 }
 
+/// How many descriptors, such as sockets, this process may have open.
+#[must_use]
+pub fn descriptor_limit() -> u64 {
+    // What is usual, should nobody tell.
+    rlimit::Resource::NOFILE.get_soft().unwrap_or(1024)
+}
+
 fn build(options: &Options) -> anyhow::Result<(App, Arc<Probes>)> {
     let admin = bind_admin(options.admin_addr)?;
     let mut app = App::detached(World::real());

@@ -26,7 +26,7 @@ mod rng;
 mod tasks;
 mod telemetry;
 
-pub use app::{App, StartError, World, parse, run};
+pub use app::{App, StartError, World, descriptor_limit, parse, run};
 pub use clock::Clock;
 pub use follow::{ReadError, read_text};
 pub use net::{
