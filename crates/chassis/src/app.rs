@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::Context;
 use prometheus_client::registry::Registry;
+use tokio::signal::unix;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -167,6 +168,8 @@ where
 {
     let _telemetry =
         telemetry::install(name, options).map_err(|error| StartError(format!("{error:#}")))?;
+    // Before anybody can take the process for ready.
+    let mut signals = Signals::listen().context("listen for signals")?;
     let (mut app, probes) = build(options)?;
     raise_descriptor_limit();
     app.registry.register(
@@ -183,8 +186,8 @@ where
 
     let ended = tokio::select! {
         ended = &mut service => Some(ended),
-        signal = signal() => {
-            tracing::info!(signal = signal?, "stopping");
+        signal = signals.next() => {
+            tracing::info!(signal, "stopping");
             None
         }
         () = shutdown.cancelled() => None,
@@ -203,7 +206,7 @@ where
         drained = tokio::time::timeout(options.shutdown_grace, drain) => {
             drained.with_context(|| format!("still busy {} after being asked to stop", humantime::format_duration(options.shutdown_grace)))??;
         }
-        second = signal() => anyhow::bail!("{} during shutdown", second?),
+        second = signals.next() => anyhow::bail!("{second} during shutdown"),
     }
     anyhow::ensure!(!tasks.have_failed(), "a critical task panicked");
     tracing::info!("stopped");
@@ -250,12 +253,24 @@ fn bind_admin(addr: SocketAddr) -> Result<std::net::TcpListener, StartError> {
         .map_err(|error| StartError(format!("cannot listen on {addr} (--admin-addr): {error}")))
 }
 
-async fn signal() -> std::io::Result<&'static str> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
-    })
+/// The signals that ask a process to end.
+struct Signals {
+    terminate: unix::Signal,
+    interrupt: unix::Signal,
+}
+
+impl Signals {
+    /// From now on they are noticed, and do not kill.
+    fn listen() -> std::io::Result<Self> {
+        let (terminate, interrupt) = (unix::SignalKind::terminate(), unix::SignalKind::interrupt());
+        Ok(Self { terminate: unix::signal(terminate)?, interrupt: unix::signal(interrupt)? })
+    }
+
+    /// Waits for the next one. Cancel-safe.
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
 }
