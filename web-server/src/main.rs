@@ -18,7 +18,7 @@ fn main() -> ExitCode {
         info!(listen_addr = %server.local_addr()?, "listening");
 
         // Ready only now: the port is taken and the page is loaded.
-        app.ready();
+        app.ready().await?;
 
         // Returns once shutdown was asked for; what is under way ends as a task.
         server.serve().await;

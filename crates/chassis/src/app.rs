@@ -12,7 +12,8 @@ use tokio::signal::unix;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Clock, Net, Options, Rng, Tasks, admin, admin::Probes, chain, follow::Reloads, telemetry,
+    Clock, Component, Net, Options, Rng, Tasks, admin, admin::Probes, chain, component::Components,
+    follow::Reloads, telemetry,
 };
 
 /// The outside world, handed to whoever needs it. Clones share it.
@@ -41,6 +42,7 @@ pub struct App {
     registry: Registry,
     shutdown: CancellationToken,
     tasks: Tasks,
+    components: Components,
     reloads: Reloads,
     probes: Arc<Probes>,
     started: Option<tokio::sync::oneshot::Sender<Registry>>,
@@ -54,7 +56,16 @@ impl App {
         let shutdown = CancellationToken::new();
         let tasks = Tasks::new(&mut registry, shutdown.clone());
         let reloads = Reloads::register(&mut registry);
-        Self { world, registry, shutdown, tasks, reloads, probes: Arc::default(), started: None }
+        Self {
+            world,
+            registry,
+            shutdown,
+            tasks,
+            components: Components::default(),
+            reloads,
+            probes: Arc::default(),
+            started: None,
+        }
     }
 
     /// The outside world.
@@ -90,16 +101,69 @@ impl App {
         &self.reloads
     }
 
-    /// Turns the start-up and readiness probes green, and starts /metrics: no
-    /// metric can be registered after this.
-    pub fn ready(&mut self) {
-        let registry = std::mem::take(&mut self.registry);
+    /// Has a part of the process told when the process begins and ends.
+    ///
+    /// # Panics
+    ///
+    /// After [`App::ready`]: it would never be started.
+    pub fn add(&mut self, component: impl Component) {
+        self.components.add(Box::new(component));
+    }
+
+    /// Starts the components, turns the start-up and readiness probes green, and
+    /// starts /metrics: no metric can be registered after this. If the process is
+    /// asked to end meanwhile, this returns at once, and so will whatever serves.
+    ///
+    /// # Errors
+    ///
+    /// A component does not start.
+    pub async fn ready(&mut self) -> Result<(), StartError> {
+        self.components.start(self.world.clock, &self.shutdown).await?;
         if let Some(started) = self.started.take() {
             // The receiver is gone only if the process is ending already.
-            let _ = started.send(registry);
+            let _ = started.send(std::mem::take(&mut self.registry));
         }
         self.probes.started.store(true, Ordering::Release);
         self.probes.ready.store(!self.shutdown.is_cancelled(), Ordering::Release);
+        Ok(())
+    }
+
+    /// Stops the components and waits for all tasks, once all has been served and
+    /// shutdown was asked for. [`run`] does it for a process; this is for those that
+    /// are [detached](App::detached).
+    ///
+    /// # Errors
+    ///
+    /// A component was not stopped properly, or a critical task has panicked.
+    pub async fn end(&self) -> anyhow::Result<()> {
+        self.ending().end(Ok(())).await
+    }
+
+    fn ending(&self) -> Ending {
+        Ending {
+            components: self.components.clone(),
+            tasks: self.tasks.clone(),
+            clock: self.world.clock,
+        }
+    }
+}
+
+/// What is left to do when all has been served.
+struct Ending {
+    components: Components,
+    tasks: Tasks,
+    clock: Clock,
+}
+
+impl Ending {
+    /// Ends what is left, and says what went wrong first.
+    async fn end(self, served: anyhow::Result<()>) -> anyhow::Result<()> {
+        let are_stopped = self.components.stop(self.clock).await;
+        served?;
+        self.tasks.wait().await;
+        anyhow::ensure!(!self.tasks.have_failed(), "a critical task panicked");
+        anyhow::ensure!(are_stopped, "a component was not stopped properly");
+        Ok(())
     }
 }
 
@@ -180,7 +244,7 @@ where
             ("process", name),
         ]),
     );
-    let (shutdown, tasks) = (app.shutdown(), app.tasks().clone());
+    let (shutdown, ending) = (app.shutdown(), app.ending());
     let service = service(app);
     tokio::pin!(service);
 
@@ -195,12 +259,11 @@ where
     probes.ready.store(false, Ordering::Release);
     shutdown.cancel();
     let drain = async {
-        match ended {
-            Some(ended) => ended?,
-            None => service.await?,
-        }
-        tasks.wait().await;
-        anyhow::Ok(())
+        let served = match ended {
+            Some(ended) => ended,
+            None => service.await,
+        };
+        ending.end(served).await
     };
     tokio::select! {
         drained = tokio::time::timeout(options.shutdown_grace, drain) => {
@@ -208,7 +271,6 @@ where
         }
         second = signals.next() => anyhow::bail!("{second} during shutdown"),
     }
-    anyhow::ensure!(!tasks.have_failed(), "a critical task panicked");
     tracing::info!("stopped");
     Ok(())
 }

@@ -3,7 +3,7 @@
 //! Knows nothing about chat.
 //!
 //! ```text
-//! main ── parse ──▶ run ──▶ App { World, Tasks, registry, shutdown } ──▶ the service
+//! main ── parse ──▶ run ──▶ App { World, Tasks, components, registry, shutdown } ──▶ the service
 //!                    │
 //!                    └──▶ admin port, on a thread of its own
 //! ```
@@ -18,6 +18,7 @@
 mod admin;
 mod app;
 mod clock;
+mod component;
 mod follow;
 mod net;
 mod options;
@@ -27,7 +28,9 @@ mod tasks;
 mod telemetry;
 
 pub use app::{App, StartError, World, descriptor_limit, parse, run};
+pub use async_trait::async_trait;
 pub use clock::Clock;
+pub use component::Component;
 pub use follow::{ReadError, read_text};
 pub use net::{
     BoxIo, Incoming, Io, Listen, Listener, Net, Network, Peer, ReadHalf, Stream, WriteHalf,
@@ -36,6 +39,14 @@ pub use options::{LogFormat, Options};
 pub use proxies::{InvalidNetwork, ProxyNetwork, Unreadable, forwarded_for, is_trusted};
 pub use rng::Rng;
 pub use tasks::{Policy, Tasks};
+
+/// The examples of docs/components.md are compiled and run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/components.md")]
+struct Documents;
+
+/// The version of this build, as `--version` says it.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// An error and its sources, as `outer: inner: innermost`.
 #[must_use]

@@ -101,10 +101,10 @@ impl Host {
                     args.push(format!("--grpc-addr=127.0.0.1:{CHAT_PORT}"));
                     let config = chat::Config::parse_from(args);
                     let mut app = App::detached(world(host.seed, &host.id, network));
-                    chat::Server::bind_with(&config, &mut app, host.discovery())
-                        .await?
-                        .serve()
-                        .await
+                    let server =
+                        chat::Server::bind_with(&config, &mut app, host.discovery()).await?;
+                    app.ready().await?;
+                    server.serve().await
                 };
                 until_off(&host.off, serve).await
             }
@@ -123,10 +123,10 @@ impl Host {
                     args.push("--grpc-addr=127.0.0.1:4050".into());
                     let config = connector::Config::parse_from(args);
                     let mut app = App::detached(world(host.seed, &host.id, network));
-                    connector::Server::bind_with(&config, &mut app, host.discovery())
-                        .await?
-                        .serve()
-                        .await
+                    let server =
+                        connector::Server::bind_with(&config, &mut app, host.discovery()).await?;
+                    app.ready().await?;
+                    server.serve().await
                 };
                 until_off(&host.off, serve).await
             }

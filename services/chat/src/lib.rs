@@ -29,6 +29,7 @@ mod server;
 mod translate;
 mod upkeep;
 mod words;
+mod workers;
 mod writer;
 
 pub use config::{Config, parse_content_max};

@@ -15,7 +15,7 @@ fn main() -> ExitCode {
         info!(listen_addr = %server.grpc_addr(), shard_id = %config.shard_id, "listening");
 
         // Ready only now: the port is taken and every part is built.
-        app.ready();
+        app.ready().await?;
 
         // Returns once shutdown was asked for and the links have been let go.
         server.serve().await

@@ -3,7 +3,6 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use anyhow::Context;
 use chassis::{App, Listener, Policy, StartError};
 use cluster::{Discovery, StaticDiscovery};
-use futures::{FutureExt, future::BoxFuture};
 use room::Limits;
 use rpc::{
     AccessLayer, Health,
@@ -13,11 +12,10 @@ use rpc::{
     },
 };
 use store::{Memory, MemoryLimits};
-use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
     Config, Metrics, api::Shard, claims, content::ContentRules, peers::Peers, rooms::Rooms, upkeep,
-    writer,
+    workers::Workers, writer,
 };
 
 /// A shard that is built, but does not serve yet.
@@ -27,9 +25,6 @@ pub struct Server {
     grpc_addr: SocketAddr,
     shard: Shard,
     access: rpc::Access,
-    /// Ends what works for the rooms: not before the last one was handed over, with
-    /// what was in flight.
-    served: DropGuard,
 }
 
 /// Largest message that a peer may send, in bytes: a re-join of a full room fits.
@@ -40,7 +35,8 @@ const KEEPALIVE: Duration = Duration::from_secs(3);
 const DRAIN: Duration = Duration::from_secs(2);
 
 impl Server {
-    /// Takes the port and builds everything; nothing is served yet.
+    /// Takes the port and builds everything; nothing is served yet, and nothing works
+    /// before [`App::ready`].
     ///
     /// # Errors
     ///
@@ -86,17 +82,13 @@ impl Server {
         }
         let (rooms, to_claim) = Rooms::new(me, limits, content, store, view, metrics, app);
         let peers = Peers::new(rooms.clone(), world.net.clone(), access.clone(), tasks.clone());
-        let served = CancellationToken::new();
-        let spawn = |kind, task: BoxFuture<'static, ()>| {
-            let served = served.clone();
-            tasks.spawn(kind, Policy::Critical, async move {
-                served.run_until_cancelled(task).await;
-            });
-        };
-        spawn("claims", claims::run(rooms.clone(), to_claim, peers.clone()).boxed());
-        spawn("writer", writer::run(rooms.clone()).boxed());
-        spawn("sweep", upkeep::sweep(rooms.clone(), config.room_idle).boxed());
-        spawn("view", upkeep::follow_view(rooms.clone()).boxed());
+        app.add(
+            Workers::new(tasks.clone())
+                .with("claims", claims::run(rooms.clone(), to_claim, peers.clone()))
+                .with("writer", writer::run(rooms.clone()))
+                .with("sweep", upkeep::sweep(rooms.clone(), config.room_idle))
+                .with("view", upkeep::follow_view(rooms.clone())),
+        );
         let shard = Shard {
             rooms,
             peers,
@@ -106,7 +98,7 @@ impl Server {
             shutdown,
             outbox_max: config.link_outbox_max.get(),
         };
-        Ok(Self { listener, grpc_addr, shard, access, served: served.drop_guard() })
+        Ok(Self { listener, grpc_addr, shard, access })
     }
 
     /// Where it listens; tells the port if 0 was asked for.
@@ -122,7 +114,7 @@ impl Server {
     ///
     /// The server breaks.
     pub async fn serve(self) -> anyhow::Result<()> {
-        let Self { listener, shard, access, served: _served, .. } = self;
+        let Self { listener, shard, access, .. } = self;
         let (health, health_service) = Health::new();
         health.set::<ChatServiceServer<Shard>>(true).await;
         health.set::<ChatRemoteServer<Shard>>(true).await;

@@ -16,7 +16,7 @@ fn main() -> ExitCode {
 
         // Ready only now: the ports are taken and every part is built. Readiness
         // does not wait for shards.
-        app.ready();
+        app.ready().await?;
 
         // Returns once shutdown was asked for and the last client has gone.
         server.serve().await

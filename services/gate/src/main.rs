@@ -16,7 +16,7 @@ fn main() -> ExitCode {
         info!(listen_addr = %server.grpc_addr(), "listening for gRPC");
 
         // Ready only now: the ports are taken and every part is built.
-        app.ready();
+        app.ready().await?;
 
         // Returns once shutdown was asked for and the last client is gone.
         server.serve().await

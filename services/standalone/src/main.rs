@@ -13,7 +13,7 @@ fn main() -> ExitCode {
         let server = Server::bind(&config, &mut app).await?;
 
         // Ready only now: all ports are taken and every part is built.
-        app.ready();
+        app.ready().await?;
         announce(&server);
 
         // Returns once shutdown was asked for and every part has ended.

@@ -63,11 +63,12 @@ async fn a_shard_finds_itself_in_its_static_list() {
     let mut app = App::detached(World::real());
     let server = Server::bind(&config(&["--shards=chat-0=127.0.0.1:1"]), &mut app).await.unwrap();
     let addr = server.grpc_addr();
+    app.ready().await.unwrap();
     let served = tokio::spawn(server.serve());
     let channel = World::real().net.channel(&addr.to_string()).await.unwrap();
     let mut rpc = pb::chat_service_client::ChatServiceClient::new(channel);
     assert_eq!(rpc.publish(crate::api::publish("r", "hi")).await.unwrap().into_inner().seq, 2);
     app.shutdown().cancel();
     served.await.unwrap().unwrap();
-    app.tasks().wait().await;
+    app.end().await.unwrap();
 }
