@@ -8,6 +8,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let root = Path::new(&env::var("CARGO_MANIFEST_DIR")?).join("../../proto");
     println!("cargo::rerun-if-changed={}", root.display());
     let protos = [
+        "process/v1/process.proto",
         "gate/v1/gate_service.proto",
         "connector/v1/connector_service.proto",
         "chat/v1/chat_service.proto",

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::Context;
 use prometheus_client::registry::Registry;
-use tokio::signal::unix;
+use tokio::{signal::unix, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -39,6 +39,7 @@ impl World {
 #[derive(Debug)]
 pub struct App {
     world: World,
+    began: Instant,
     registry: Registry,
     shutdown: CancellationToken,
     tasks: Tasks,
@@ -57,6 +58,7 @@ impl App {
         let tasks = Tasks::new(&mut registry, shutdown.clone());
         let reloads = Reloads::register(&mut registry);
         Self {
+            began: world.clock.now(),
             world,
             registry,
             shutdown,
@@ -72,6 +74,12 @@ impl App {
     #[must_use]
     pub fn world(&self) -> &World {
         &self.world
+    }
+
+    /// When the process began.
+    #[must_use]
+    pub fn began(&self) -> Instant {
+        self.began
     }
 
     /// Listeners and connections.

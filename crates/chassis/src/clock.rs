@@ -43,6 +43,13 @@ impl Clock {
         u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
     }
 
+    /// Whole milliseconds of monotonic time since `then`; 0 if that is to come.
+    #[must_use]
+    pub fn ms_since(self, then: Instant) -> u64 {
+        let since = self.now().saturating_duration_since(then);
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
+
     /// Waits. The same as tokio's; here so that callers need no other import.
     pub async fn sleep(self, duration: Duration) {
         tokio::time::sleep(duration).await;

@@ -271,6 +271,11 @@ mod tests {
         assert_eq!(caller_of("/chat.v1.ChatService/Linked"), Caller::Operator);
         assert_eq!(caller_of("/new.v1.NewService/Do"), Caller::Operator);
         assert_eq!(caller_of("/chat.v1.ChatPeer/Superseded"), Caller::Service);
+        for service in
+            ["gate.v1.GateService", "connector.v1.ConnectorService", "chat.v1.ChatService"]
+        {
+            assert_eq!(caller_of(&format!("/{service}/Stats")), Caller::Operator);
+        }
     }
 
     #[test]

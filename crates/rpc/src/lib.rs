@@ -59,5 +59,21 @@ pub mod gate {
     }
 }
 
+/// What every process says of itself.
+pub mod process {
+    /// Version 1.
+    #[allow(
+        missing_docs,
+        missing_debug_implementations,
+        unreachable_pub,
+        clippy::all,
+        clippy::pedantic,
+        reason = "generated; the documentation is in /proto"
+    )]
+    pub mod v1 {
+        tonic::include_proto!("process.v1");
+    }
+}
+
 /// All of `/proto`, encoded, for reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -10,17 +10,20 @@ use rpc::{
     chat::v1::{
         self as pb, chat_service_client::ChatServiceClient, chat_service_server::ChatService,
     },
-    convert, refusal,
+    convert,
+    process::v1::Process,
+    refusal,
 };
 use store::Range;
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status, Streaming};
 use tracing::Instrument;
 
 use crate::{
     link::{self, CMID_LEN_MAX, Link},
-    outbox::Responses,
+    metrics::ReasonLabel,
+    outbox::{Responses, TOO_SLOW},
     peers::Peers,
     read,
     rooms::{Command, Rooms, Stored},
@@ -36,6 +39,7 @@ pub(crate) struct Shard {
     pub(crate) peers: Peers,
     pub(crate) tasks: Tasks,
     pub(crate) world: World,
+    pub(crate) began: Instant,
     pub(crate) shutdown: CancellationToken,
     pub(crate) incarnation: u64,
     pub(crate) outbox_max: usize,
@@ -160,6 +164,32 @@ impl ChatService for Shard {
         let shard_id =
             if members.is_some() { self.rooms.0.me.id.to_string() } else { Default::default() };
         Ok(Response::new(pb::MembersResponse { members: members.unwrap_or_default(), shard_id }))
+    }
+
+    async fn stats(
+        &self,
+        _: Request<pb::StatsRequest>,
+    ) -> Result<Response<pb::StatsResponse>, Status> {
+        let (metrics, clock) = (&self.rooms.0.metrics, self.world.clock);
+        let too_slow = metrics.links_ended.get_or_create(&ReasonLabel { reason: TOO_SLOW }).get();
+        Ok(Response::new(pb::StatsResponse {
+            process: Some(Process {
+                id: self.rooms.0.me.id.to_string(),
+                version: chassis::VERSION.to_owned(),
+                uptime_ms: clock.ms_since(self.began),
+                now_ms: clock.unix_ms(),
+                draining: self.shutdown.is_cancelled(),
+            }),
+            rooms: metrics.rooms.get().max(0).cast_unsigned(),
+            members: metrics.members.get().max(0).cast_unsigned(),
+            links: metrics.links.get().max(0).cast_unsigned(),
+            entries: metrics.entries.get(),
+            pushes: metrics.pushes.get(),
+            pushed_entries: metrics.pushed_entries.get(),
+            digest_mismatches: metrics.digest_mismatches.get(),
+            outbox_closes: too_slow,
+            outbox_bytes_max: metrics.outbox_bytes_max.get(),
+        }))
     }
 }
 

@@ -44,6 +44,9 @@ struct State {
     ended: bool,
 }
 
+/// Why a link ended whose outbox was full, in metrics.
+pub(crate) const TOO_SLOW: &str = "too_slow";
+
 /// One response of the stream holds at most this many bytes of events, so that no
 /// message meets the peer's limit and a heartbeat never waits behind megabytes.
 const RESPONSE_BYTES_MAX: usize = 256 * 1024;
@@ -94,7 +97,7 @@ impl Outbox {
             let waiting = state.bytes;
             drop(state);
             return self.end(
-                "too_slow",
+                TOO_SLOW,
                 Some(Status::resource_exhausted(format!(
                     "{waiting} bytes wait for this connector"
                 ))),

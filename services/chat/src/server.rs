@@ -95,6 +95,7 @@ impl Server {
             tasks,
             incarnation: world.rng.u64(),
             world,
+            began: app.began(),
             shutdown,
             outbox_max: config.link_outbox_max.get(),
         };

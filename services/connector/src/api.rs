@@ -5,8 +5,10 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 use futures::Stream;
 use rpc::{
     connector::v1::{self as pb, connector_service_server::ConnectorService},
+    process::v1::Process,
     refusal,
 };
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status};
 
@@ -24,10 +26,13 @@ const REASON_LEN_MAX: usize = 256;
 #[derive(Clone, Debug)]
 pub(crate) struct Api {
     pub(crate) hub: Hub,
+    /// What is counted about clients' connections.
+    pub(crate) clients: frontend::Metrics,
     pub(crate) connector_id: model::ConnectorId,
     /// Where the gate sends clients.
     pub(crate) host: String,
     pub(crate) port: u16,
+    pub(crate) began: Instant,
     pub(crate) shutdown: CancellationToken,
 }
 
@@ -125,6 +130,31 @@ impl ConnectorService for Api {
         let sessions = self.hub.with_sessions(|sessions| sessions.len() as u64);
         Ok(Response::new(pb::DrainResponse { sessions }))
     }
+
+    async fn stats(
+        &self,
+        _: Request<pb::StatsRequest>,
+    ) -> Result<Response<pb::StatsResponse>, Status> {
+        let (metrics, clock) = (self.hub.metrics(), self.hub.clock());
+        Ok(Response::new(pb::StatsResponse {
+            process: Some(Process {
+                id: self.connector_id.to_string(),
+                version: chassis::VERSION.to_owned(),
+                uptime_ms: clock.ms_since(self.began),
+                now_ms: clock.unix_ms(),
+                draining: self.is_draining(),
+            }),
+            connections: self.clients.connections.get().max(0).cast_unsigned(),
+            sessions: self.clients.sessions.get().max(0).cast_unsigned(),
+            rooms: metrics.rooms.get().max(0).cast_unsigned(),
+            members: metrics.members.get().max(0).cast_unsigned(),
+            links: metrics.links.get().max(0).cast_unsigned(),
+            pushes: metrics.pushes.get(),
+            deliveries: metrics.deliveries.get(),
+            holes: metrics.holes.get(),
+            outbox_closes: self.clients.outbox_closes.get(),
+        }))
+    }
 }
 
 impl Api {
@@ -134,8 +164,12 @@ impl Api {
             host: self.host.clone(),
             port: self.port.into(),
             sessions: self.hub.with_sessions(|sessions| sessions.len() as u64),
-            draining: self.hub.is_draining() || self.shutdown.is_cancelled(),
+            draining: self.is_draining(),
         }
+    }
+
+    fn is_draining(&self) -> bool {
+        self.hub.is_draining() || self.shutdown.is_cancelled()
     }
 
     async fn wait_for_news(&self, told: Option<bool>) {

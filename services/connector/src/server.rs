@@ -100,12 +100,20 @@ impl Server {
             handler: Arc::new(handler),
             options: config.frontend.clone(),
             tls,
-            metrics: client_metrics,
+            metrics: client_metrics.clone(),
             world,
             tasks: tasks.clone(),
             shutdown: shutdown.clone(),
         };
-        let api = Api { hub, connector_id: config.connector_id.clone(), host, port, shutdown };
+        let api = Api {
+            hub,
+            clients: client_metrics,
+            connector_id: config.connector_id.clone(),
+            host,
+            port,
+            began: app.began(),
+            shutdown,
+        };
         Ok(Self { client_addr, grpc_addr, clients, grpc, api, access })
     }
 

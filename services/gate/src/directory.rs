@@ -133,6 +133,11 @@ impl Directory {
         self.peers.iter().map(move |peer| (peer, peer.state(now)))
     }
 
+    /// How many are in each state, in the order of [`State::ALL`].
+    pub(crate) fn count(&self, now: Instant) -> [u64; 3] {
+        State::ALL.map(|state| self.all(now).filter(|(_, is)| *is == state).count() as u64)
+    }
+
     fn sort(&mut self) {
         // The address breaks ties between two that claim one name.
         self.peers.sort_by(|a, b| (a.id(), &a.listed.addr).cmp(&(b.id(), &b.listed.addr)));

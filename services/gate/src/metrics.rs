@@ -141,9 +141,7 @@ impl Collector for Connectors {
             None,
             MetricType::Gauge,
         )?;
-        for state in State::ALL {
-            let now = self.clock.now();
-            let count = directory.all(now).filter(|(_, s)| *s == state).count();
+        for (state, count) in State::ALL.into_iter().zip(directory.count(self.clock.now())) {
             let state = match state {
                 State::Ready => "ready",
                 State::Draining => "draining",

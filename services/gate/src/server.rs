@@ -73,8 +73,17 @@ impl Server {
         directory.write().expect("new").list(config.connectors.entries());
         let metrics = Metrics::register(app.registry(), Arc::clone(&directory), world.clock);
         let before = before.map(|hook| Before::new(hook, metrics.clone(), world.clock));
-        let gate = Gate { directory, metrics: metrics.clone(), clock: world.clock, before };
+        let client_metrics = frontend::Metrics::register(app.registry(), "gate");
         let (tasks, shutdown) = (app.tasks().clone(), app.shutdown());
+        let gate = Gate {
+            directory,
+            metrics: metrics.clone(),
+            clients: client_metrics.clone(),
+            clock: world.clock,
+            began: app.began(),
+            shutdown: shutdown.clone(),
+            before,
+        };
         Ok(Self {
             client_addr: clients.local_addr().context("read the address of --listen-addr")?,
             grpc_addr: grpc.local_addr().context("read the address of --grpc-addr")?,
@@ -85,7 +94,7 @@ impl Server {
                 handler: Arc::new(Clients { gate: gate.clone(), tasks: tasks.clone() }),
                 options: config.frontend.clone(),
                 tls,
-                metrics: frontend::Metrics::register(app.registry(), "gate"),
+                metrics: client_metrics,
                 world: world.clone(),
                 tasks: tasks.clone(),
                 shutdown: shutdown.clone(),

@@ -3,10 +3,15 @@
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use chassis::Clock;
-use rpc::gate::v1::{
-    self as proto, ConnectorState, ConnectorsRequest, ConnectorsResponse, QueryEntryRequest,
-    QueryEntryResponse, gate_service_server::GateService,
+use rpc::{
+    gate::v1::{
+        self as proto, ConnectorState, ConnectorsRequest, ConnectorsResponse, QueryEntryRequest,
+        QueryEntryResponse, StatsRequest, StatsResponse, gate_service_server::GateService,
+    },
+    process::v1::Process,
 };
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status};
 
 use crate::{
@@ -21,8 +26,12 @@ use crate::{
 pub(crate) struct Gate {
     pub(crate) directory: Arc<RwLock<Directory>>,
     pub(crate) metrics: Metrics,
+    /// What is counted about clients' connections.
+    pub(crate) clients: frontend::Metrics,
     pub(crate) clock: Clock,
     pub(crate) before: Option<Before>,
+    pub(crate) began: Instant,
+    pub(crate) shutdown: CancellationToken,
 }
 
 /// Where a client is sent.
@@ -102,6 +111,30 @@ impl GateService for Gate {
         let directory = self.directory();
         let connectors = directory.all(self.clock.now()).map(|(peer, state)| describe(peer, state));
         Ok(Response::new(ConnectorsResponse { connectors: connectors.collect() }))
+    }
+
+    async fn stats(&self, _: Request<StatsRequest>) -> Result<Response<StatsResponse>, Status> {
+        let [ready, draining, down] = self.directory().count(self.clock.now());
+        let [ok, no_connector, invalid_uid] = RESULTS
+            .map(|result| self.metrics.assignments.get_or_create(&ResultLabel { result }).get());
+        Ok(Response::new(StatsResponse {
+            process: Some(Process {
+                id: String::new(),
+                version: chassis::VERSION.to_owned(),
+                uptime_ms: self.clock.ms_since(self.began),
+                now_ms: self.clock.unix_ms(),
+                draining: self.shutdown.is_cancelled(),
+            }),
+            connectors_ready: ready,
+            connectors_draining: draining,
+            connectors_down: down,
+            connections: self.clients.connections.get().max(0).cast_unsigned(),
+            sessions: self.clients.sessions.get().max(0).cast_unsigned(),
+            assignments: ok,
+            refusals: no_connector + invalid_uid,
+            announcements: self.metrics.announcements.get(),
+            outbox_closes: self.clients.outbox_closes.get(),
+        }))
     }
 }
 

@@ -153,6 +153,35 @@ async fn a_list_of_rooms_has_a_limit() {
 }
 
 #[tokio::test]
+async fn stats_say_how_the_process_is_and_what_it_has_counted() {
+    let chat = Chat::start(&[]).await;
+    let mut a = Connector::open(&chat, "a").await;
+    a.ask(join("s", 1, "ann"), 2).await;
+    publish_many(&chat, "s", &["one", "two"]).await;
+    publish_many(&chat, "r", &["one"]).await;
+    a.told_of(2).await;
+    let stats = chat.rpc().stats(pb::StatsRequest {}).await.unwrap().into_inner();
+    let process = stats.process.clone().unwrap();
+    assert_eq!((process.id.as_str(), process.version.as_str()), ("chat-0", chassis::VERSION));
+    assert!(process.now_ms > 1_700_000_000_000 && process.uptime_ms < 1_000_000_000);
+    assert!(!process.draining);
+    // Welcome, the answer to the join, and its onAdd; more heartbeats than are known.
+    assert!(stats.pushes >= 5 && stats.outbox_bytes_max > 0, "{stats:?}");
+    let expected = pb::StatsResponse {
+        process: stats.process.clone(),
+        rooms: 2,
+        members: 1,
+        links: 1,
+        entries: 3,
+        pushes: stats.pushes,
+        pushed_entries: 2,
+        outbox_bytes_max: stats.outbox_bytes_max,
+        ..Default::default()
+    };
+    assert_eq!(stats, expected);
+}
+
+#[tokio::test]
 async fn health_is_told_for_each_service() {
     let chat = Chat::start(&[]).await;
     let mut health = HealthClient::new(chat.channel.clone());

@@ -97,6 +97,8 @@ async fn a_connector_that_does_not_read_is_cut() {
     said.extend(a.told_of(129 - said.len()).await);
     assert_eq!(said.iter().filter(|told| told.contains(" stored ")).count(), 64);
     assert_eq!(slow.end().await.unwrap().code(), tonic::Code::ResourceExhausted);
+    let stats = chat.rpc().stats(pb::StatsRequest {}).await.unwrap().into_inner();
+    assert_eq!(stats.outbox_closes, 1);
 }
 
 #[tokio::test]

@@ -1,7 +1,11 @@
 //! The connector's own gRPC services, and how it starts and stops.
 
-use rpc::connector::v1::{
-    AnnounceRequest, AnnounceResponse, DrainRequest, KickRequest, Session, SessionsRequest,
+use rpc::{
+    chat::v1::event,
+    connector::v1::{
+        AnnounceRequest, AnnounceResponse, DrainRequest, KickRequest, Session, SessionsRequest,
+        StatsRequest, StatsResponse,
+    },
 };
 use tokio::time::{Duration, Instant};
 use tonic::{Code, Status};
@@ -94,6 +98,41 @@ async fn sessions_are_kicked_by_number_or_name() {
         s.link.leave().await;
     }
     assert_eq!(kick(0, "bob", "").await.unwrap(), 0, "it is safe to repeat");
+}
+
+#[tokio::test]
+async fn stats_say_how_the_process_is_and_what_it_has_counted() {
+    let mut s = Scene::start(&["ann", "bob"]).await;
+    let _outside = s.connector.client().await;
+    s.connector.until("connector_sessions", 3.0).await;
+    for content in ["hi", "ho"] {
+        let said = event::Event::Entry(s.says("ann", content));
+        s.link.send(said).await;
+        s.everybody_gets(&[&format!("onChat ann > *: {content}")]).await;
+    }
+    let ask = async || s.connector.grpc.clone().stats(StatsRequest {}).await.unwrap().into_inner();
+    let stats = ask().await;
+    let process = stats.process.clone().unwrap();
+    assert_eq!((process.id.as_str(), process.version.as_str()), ("connector-1", chassis::VERSION));
+    assert!(process.now_ms > 1_700_000_000_000 && process.uptime_ms < 1_000_000_000);
+    assert!(!process.draining);
+    let expected = StatsResponse {
+        process: stats.process.clone(),
+        connections: 3,
+        sessions: 3,
+        rooms: 1,
+        members: 2,
+        links: 1,
+        // onAdd of both, and what was said twice.
+        pushes: 4,
+        // onAdd of bob to ann, and what was said to both.
+        deliveries: 5,
+        ..StatsResponse::default()
+    };
+    assert_eq!(stats, expected);
+    s.connector.grpc.clone().drain(DrainRequest {}).await.unwrap();
+    let stats = s.connector.grpc.clone().stats(StatsRequest {}).await.unwrap().into_inner();
+    assert!(stats.process.unwrap().draining);
 }
 
 async fn announcements(connector: &Connector) -> tonic::Streaming<AnnounceResponse> {

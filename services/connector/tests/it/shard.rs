@@ -297,4 +297,11 @@ impl ChatService for Service {
     ) -> Result<Response<pb::MembersResponse>, Status> {
         Err(Status::unimplemented("a fake"))
     }
+
+    async fn stats(
+        &self,
+        _: Request<pb::StatsRequest>,
+    ) -> Result<Response<pb::StatsResponse>, Status> {
+        Err(Status::unimplemented("a fake"))
+    }
 }

@@ -1,6 +1,6 @@
 //! Who may call what.
 
-use rpc::gate::v1::{ConnectorsRequest, QueryEntryRequest};
+use rpc::gate::v1::{ConnectorsRequest, QueryEntryRequest, StatsRequest};
 use tonic::{Code, Request};
 
 use crate::{Gate, fake::Fake, file, reason};
@@ -39,6 +39,8 @@ async fn with_tokens_only_the_public_call_is_free() {
     assert!(grpc.connectors(bearing("of-others", ConnectorsRequest {})).await.is_err());
     assert!(grpc.connectors(bearing("of-admins", ConnectorsRequest {})).await.is_ok());
     assert!(grpc.connectors(bearing("of-us", ConnectorsRequest {})).await.is_ok());
+    assert_eq!(reason(&grpc.stats(StatsRequest {}).await.unwrap_err()), "TOKEN_NEEDED");
+    assert!(grpc.stats(bearing("of-admins", StatsRequest {})).await.is_ok());
     let invalid = grpc.query_entry(QueryEntryRequest::default()).await.unwrap_err();
     assert_eq!(reason(&invalid), "INVALID_UID", "the call itself is let in");
 }

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, pin::Pin, time::Duration};
 use futures::{Stream, StreamExt, stream};
 use rpc::connector::v1::{
     AnnounceRequest, AnnounceResponse, DrainRequest, DrainResponse, KickRequest, KickResponse,
-    SessionsRequest, SessionsResponse,
+    SessionsRequest, SessionsResponse, StatsRequest, StatsResponse,
     connector_service_server::{ConnectorService, ConnectorServiceServer},
 };
 use tokio::{net::TcpListener, runtime::Runtime, sync::watch};
@@ -134,6 +134,10 @@ impl ConnectorService for Service {
     }
 
     async fn drain(&self, _: Request<DrainRequest>) -> Result<Response<DrainResponse>, Status> {
+        Err(Status::unimplemented("a fake"))
+    }
+
+    async fn stats(&self, _: Request<StatsRequest>) -> Result<Response<StatsResponse>, Status> {
         Err(Status::unimplemented("a fake"))
     }
 }

@@ -1,6 +1,7 @@
 //! `GateService` and what every gRPC server of ours has.
 
-use rpc::gate::v1::gate_service_server::SERVICE_NAME;
+use chassis::World;
+use rpc::gate::v1::{StatsRequest, StatsResponse, gate_service_server::SERVICE_NAME};
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
@@ -40,6 +41,37 @@ async fn a_wrong_uid_is_refused_even_if_nobody_could_be_named() {
     let gate = Gate::start(&["--connectors=127.0.0.1:1"]).await;
     assert_eq!(reason(&gate.query("").await.unwrap_err()), "INVALID_UID");
     assert_eq!(reason(&gate.query("a").await.unwrap_err()), "NO_CONNECTOR");
+}
+
+#[tokio::test]
+async fn stats_say_how_the_process_is_and_what_it_has_counted() {
+    let (a, b) = (Fake::start("a").await, Fake::start("b").await);
+    let gate = Gate::start(&[&format!("--connectors={},{},127.0.0.1:1", a.addr, b.addr)]).await;
+    b.say(|says| says.draining = true);
+    gate.until("127.0.0.1:1:Down a:Ready b:Draining").await;
+    gate.query("ann").await.unwrap();
+    gate.query("bob").await.unwrap();
+    gate.query("").await.unwrap_err();
+    let asked = async || gate.grpc.clone().stats(StatsRequest {}).await.unwrap().into_inner();
+    let (first, before) = (asked().await, World::real().clock.unix_ms());
+    let stats = asked().await;
+    let (process, earlier) = (stats.process.clone().unwrap(), first.process.unwrap());
+    assert_eq!((process.id.as_str(), process.version.as_str()), ("", chassis::VERSION));
+    assert!(process.now_ms >= before && process.now_ms <= World::real().clock.unix_ms());
+    assert!(process.uptime_ms >= earlier.uptime_ms && process.uptime_ms < process.now_ms / 2);
+    assert!(!process.draining);
+    assert!(stats.announcements >= 2, "{stats:?}");
+    let expected = StatsResponse {
+        process: stats.process.clone(),
+        connectors_ready: 1,
+        connectors_draining: 1,
+        connectors_down: 1,
+        assignments: 2,
+        refusals: 1,
+        announcements: stats.announcements,
+        ..StatsResponse::default()
+    };
+    assert_eq!(stats, expected);
 }
 
 #[tokio::test]
