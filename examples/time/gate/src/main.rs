@@ -13,7 +13,7 @@ fn main() -> ExitCode {
         let server = gate::Server::bind_with(&config.gate, &mut app, Some(asker)).await?;
         info!(listen_addr = %server.client_addr(), "listening for clients");
         info!(listen_addr = %server.grpc_addr(), "listening for gRPC");
-        app.ready();
+        app.ready().await?;
         server.serve().await
     })
 }

@@ -11,7 +11,7 @@ fn main() -> ExitCode {
     chassis::run("time", &config.chassis.clone(), async move |mut app: chassis::App| {
         let server = Server::bind(&config, &mut app).await?;
         info!(listen_addr = %server.grpc_addr(), server_id = %config.server_id, "listening");
-        app.ready();
+        app.ready().await?;
         server.serve().await
     })
 }
