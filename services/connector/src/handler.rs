@@ -1,11 +1,8 @@
 //! What clients may ask, and what they are answered.
 
-use std::{
-    borrow::Cow,
-    sync::{
-        Arc, Mutex, OnceLock,
-        atomic::{AtomicUsize, Ordering},
-    },
+use std::sync::{
+    Arc, Mutex, OnceLock,
+    atomic::{AtomicUsize, Ordering},
 };
 
 use bytes::Bytes;
@@ -149,12 +146,12 @@ impl Handler {
         id: Option<RawId>,
         body: &Value,
     ) -> Result<(), Refused> {
-        let username = name(body, "username")?;
-        let rid = name(body, "rid")?;
-        let name = UserName::parse(&username)
+        let username = text(body, "username")?;
+        let rid = text(body, "rid")?;
+        let name = UserName::parse(username)
             .map_err(|error| Refused::new(400, format!("username: {error}")))?;
         let room =
-            RoomId::parse(&rid).map_err(|error| Refused::new(400, format!("rid: {error}")))?;
+            RoomId::parse(rid).map_err(|error| Refused::new(400, format!("rid: {error}")))?;
         if session.state().place().room().is_some() {
             return Err(Refused { code: 500, body: json!({ "code": 500, "error": true }) });
         }
@@ -220,15 +217,6 @@ fn text<'a>(body: &'a Value, field: &str) -> Result<&'a str, Refused> {
         Some(Value::String(text)) => Ok(text),
         Some(_) => Err(Refused::new(400, format!("{field}: must be text"))),
         None => Err(Refused::new(400, format!("{field}: is missing"))),
-    }
-}
-
-/// Reads a field that names a user or a room. Numbers are names, too, as
-/// JavaScript writes them.
-fn name<'a>(body: &'a Value, field: &str) -> Result<Cow<'a, str>, Refused> {
-    match body.get(field) {
-        Some(Value::Number(number)) => Ok(Cow::Owned(wire::js_number_text(number))),
-        _ => text(body, field).map(Cow::Borrowed),
     }
 }
 
