@@ -187,7 +187,16 @@ pub struct StartError(pub String);
 /// them can run on one machine.
 #[must_use]
 pub fn parse<C: clap::Parser>(admin_addr: &'static str) -> C {
-    let command = C::command().mut_arg("admin_addr", |arg| arg.default_value(admin_addr));
+    read(C::command().mut_arg("admin_addr", |arg| arg.default_value(admin_addr)))
+}
+
+/// As [`parse`], for a program that is no service: it has no admin port.
+#[must_use]
+pub fn parse_tool<C: clap::Parser>() -> C {
+    read(C::command())
+}
+
+fn read<C: clap::FromArgMatches>(command: clap::Command) -> C {
     let name = command.get_name().to_owned();
     let parsed = command.try_get_matches().and_then(|matches| C::from_arg_matches(&matches));
     parsed.unwrap_or_else(|error| refuse(&name, &error))

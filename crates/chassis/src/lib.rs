@@ -27,7 +27,7 @@ mod rng;
 mod tasks;
 mod telemetry;
 
-pub use app::{App, StartError, World, descriptor_limit, parse, run};
+pub use app::{App, StartError, World, descriptor_limit, parse, parse_tool, run};
 pub use async_trait::async_trait;
 pub use clock::Clock;
 pub use component::Component;

@@ -110,14 +110,44 @@ impl fmt::Debug for Access {
     }
 }
 
+/// What an operator's program shows with its calls. Clones share it.
+#[derive(Clone, Default)]
+pub struct Operator(Option<MetadataValue<Ascii>>);
+
+impl fmt::Debug for Operator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Operator")
+    }
+}
+
+impl Operator {
+    /// Reads the token of `--admin-token-file`, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// One line that names the flag: the file cannot be read or is empty.
+    pub fn load(admin_token_file: Option<&Path>) -> Result<Self, String> {
+        let token = admin_token_file.map(|file| token(file, "--admin-token-file")).transpose()?;
+        Ok(Self(token.as_deref().map(bearer)))
+    }
+
+    /// Shows the token, if there is one.
+    pub fn sign<T>(&self, request: &mut Request<T>) {
+        if let Some(bearer) = &self.0 {
+            request.metadata_mut().insert("authorization", bearer.clone());
+        }
+    }
+}
+
+fn bearer(token: &str) -> MetadataValue<Ascii> {
+    format!("Bearer {token}").parse().expect("a token is printable ASCII")
+}
+
 impl Access {
     /// Shows the cluster token on a call of ours to another process of the cluster.
     pub fn sign<T>(&self, request: &mut Request<T>) {
         let Some(token) = &self.0.cluster else { return };
-        let bearer: Result<MetadataValue<Ascii>, _> = format!("Bearer {token}").parse();
-        request
-            .metadata_mut()
-            .insert("authorization", bearer.expect("the token is printable ASCII"));
+        request.metadata_mut().insert("authorization", bearer(token));
     }
 
     fn check(

@@ -6,7 +6,7 @@ pub mod convert;
 mod server;
 mod status;
 
-pub use access::{Access, AccessLayer, AccessOptions, Caller, FORWARDED};
+pub use access::{Access, AccessLayer, AccessOptions, Caller, FORWARDED, Operator};
 pub use convert::Malformed;
 pub use server::{Health, reflection, reflection_of};
 pub use status::refusal;

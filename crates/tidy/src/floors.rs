@@ -14,7 +14,7 @@ const FLOORS: &[&[&str]] = &[
     &["chat", "connector", "gate", "web-server"],
     &["standalone"],
     // floor 3: tools
-    &["loadgen", "sim", "tidy", "verify"],
+    &["admin", "loadgen", "sim", "tidy", "verify"],
     // floor 4: examples of what people build upon all that; nobody else uses them
     &["time-rpc"],
     &["time-server"],
@@ -37,6 +37,7 @@ const USES: &[(&str, &[&str])] = &[
     ("time-rpc", &[]),
     ("time-server", &["chassis", "model", "rpc", "time-rpc"]),
     ("time-gate", &["chassis", "cluster", "gate", "model", "rpc", "time-rpc"]),
+    ("admin", &["chassis", "cluster", "rpc"]),
 ];
 
 /// All that the pure crates may use from outside: no runtime, no network, no
@@ -130,6 +131,7 @@ mod tests {
         check_one("sim time-gate", &["sim may not use time-gate"]);
         check_one("time-server gate", &["time-server may not use gate"]);
         check_one("time-gate time-server", &["time-gate may not use time-server"]);
+        check_one("admin chat", &["admin may not use chat"]);
         check_one("common", &["common has no floor; give it one in FLOORS"]);
     }
 }
