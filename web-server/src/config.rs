@@ -53,7 +53,7 @@ pub struct Config {
     pub connectors: Vec<Backend>,
 
     /// With --proxy: WebSockets that may be open at once, though never so many that
-    /// they take more than half of the descriptors that the process may have, two
+    /// they take more than half of the descriptors that the process may have, three
     /// each; more are refused with 503
     #[arg(long, env = "SHADDOCK_TUNNELS_MAX", value_name = "COUNT", default_value = "4096")]
     pub tunnels_max: NonZeroUsize,

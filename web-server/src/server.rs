@@ -109,7 +109,8 @@ impl Server {
 /// As many tunnels as are asked for, if half of the descriptors are enough for them:
 /// the other half is for the page, the backends' answers and the process itself.
 fn tunnels_max(asked: usize, descriptors: u64) -> usize {
-    const EACH: u64 = 2;
+    // Both ends, and the backend's own if that is in the same process (standalone).
+    const EACH: u64 = 3;
     asked.min(usize::try_from(descriptors / 2 / EACH).unwrap_or(usize::MAX))
 }
 
@@ -157,9 +158,9 @@ mod tests {
 
     #[test]
     fn tunnels_leave_half_of_the_descriptors() {
-        assert_eq!(tunnels_max(4096, 1024), 256);
+        assert_eq!(tunnels_max(4096, 1024), 170);
         assert_eq!(tunnels_max(100, 1024), 100);
         assert_eq!(tunnels_max(4096, 3), 0);
-        assert_eq!(tunnels_max(usize::MAX, u64::MAX), usize::try_from(u64::MAX / 4).unwrap());
+        assert_eq!(tunnels_max(usize::MAX, u64::MAX), usize::try_from(u64::MAX / 6).unwrap());
     }
 }

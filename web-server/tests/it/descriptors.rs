@@ -10,7 +10,7 @@ use tokio::{
 
 use super::*;
 
-/// A quarter of this is how many tunnels there are.
+/// A sixth of this is how many tunnels there are.
 const DESCRIPTORS: usize = 64;
 
 /// Starts the program with few descriptors, and finds out where it listens.
@@ -72,7 +72,7 @@ async fn tunnels_leave_descriptors_for_the_page() {
         Sec-WebSocket-Version: 13\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\n\n";
     let (mut child, addr) = start(backend().await).await;
     let mut open = Vec::new();
-    for number in 0..DESCRIPTORS / 4 {
+    for number in 0..DESCRIPTORS / 6 {
         let (stream, answer) = ask(addr, UPGRADE).await;
         assert!(answer.starts_with("HTTP/1.1 101 "), "tunnel {number}: {answer}");
         open.push(stream);
