@@ -111,6 +111,7 @@ impl ChatService for Shard {
                 author: said.body.author.to_string(),
                 content: said.body.content.as_ref().to_owned(),
                 at_ms: row.at_ms,
+                redacted: false,
             })
         };
         Ok(Response::new(pb::HistoryResponse {

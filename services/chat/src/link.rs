@@ -165,7 +165,11 @@ impl Link {
         let malformed = |source| LinkError::Malformed { request_id, source };
         match command {
             command::Command::Heartbeat(_) => {}
-            command::Command::Hello(_) => return Err(LinkError::UnknownCommand { request_id }),
+            command::Command::Hello(_)
+            | command::Command::ReadHistory(_)
+            | command::Command::ListRooms(_) => {
+                return Err(LinkError::UnknownCommand { request_id });
+            }
             command::Command::Compare(compare) => self.compare(request_id, compare),
             command::Command::Fetch(fetch) => self.fetch(request_id, &fetch).map_err(malformed)?,
             command::Command::Publish(publish) => {

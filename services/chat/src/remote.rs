@@ -67,6 +67,13 @@ impl ChatRemote for Shard {
         let users = self.rooms.read(&room, names).unwrap_or_default();
         Ok(Response::new(pb::GetResponse { users }))
     }
+
+    async fn redact(
+        &self,
+        _: Request<pb::RedactRequest>,
+    ) -> Result<Response<pb::RedactResponse>, Status> {
+        Err(Status::unimplemented("this store keeps what was said until it is gone"))
+    }
 }
 
 fn names(open: &room::Room) -> Vec<String> {

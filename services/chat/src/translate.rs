@@ -60,6 +60,7 @@ fn result(fence: Fence, outcome: Outcome) -> reply::Result {
                 position: Some(position.into()),
                 roster: names(roster),
                 announced,
+                ..pb::Joined::default()
             })
         }
         Outcome::Gone => reply::Result::Gone(pb::Gone {}),
@@ -79,6 +80,7 @@ fn result(fence: Fence, outcome: Outcome) -> reply::Result {
                 roster: names(roster),
                 readmitted: readmitted.collect(),
                 refused_session_ids: refused.into_iter().map(|session| session.0).collect(),
+                first: 0,
             })
         }
     }
@@ -101,6 +103,7 @@ pub(crate) fn entry(entry: room::Entry) -> pb::Entry {
         at_ms: entry.at_ms,
         cmid: entry.cmid,
         author_identity: entry.author_identity.0.to_vec().into(),
+        redacted: false,
     }
 }
 

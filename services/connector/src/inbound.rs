@@ -44,7 +44,9 @@ pub(crate) fn handle(
             tracing::info!("the shard is going to stop");
             link.is_draining.store(true, Ordering::Relaxed);
         }
-        event::Event::Welcome(_) => return Err(LinkError::UnknownEvent),
+        event::Event::Welcome(_) | event::Event::Redacted(_) => {
+            return Err(LinkError::UnknownEvent);
+        }
     }
     Ok(())
 }

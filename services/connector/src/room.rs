@@ -351,6 +351,7 @@ impl Pending {
                 has_secret: false,
                 seen: Some(seen.into()),
                 redirected,
+                resume: None,
             }),
             Ask::Publish { target, content, cmid, .. } => command::Command::Publish(pb::Publish {
                 room,

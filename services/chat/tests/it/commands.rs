@@ -39,6 +39,7 @@ pub(crate) fn joining(room: &str, session_id: u64, user: &str) -> pb::Join {
         has_secret: false,
         seen: None,
         redirected: false,
+        resume: None,
     }
 }
 

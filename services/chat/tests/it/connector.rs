@@ -232,7 +232,7 @@ impl Connector {
             event::Event::CloseSession(close) => self.remove(&close.room, close.session_id),
             event::Event::Moved(moved) => drop(self.rooms.remove(&moved.room)),
             event::Event::Reply(reply) => self.learn_reply(reply),
-            event::Event::Welcome(_) | event::Event::GoAway(_) => {}
+            event::Event::Welcome(_) | event::Event::GoAway(_) | event::Event::Redacted(_) => {}
         }
     }
 
@@ -303,6 +303,7 @@ fn render(event: &Event) -> String {
             format!("close {}: {}", close.session_id, close.reason)
         }
         event::Event::GoAway(_) => "go away".into(),
+        event::Event::Redacted(redacted) => format!("{} redacted", redacted.seq),
     }
 }
 
@@ -339,6 +340,11 @@ fn answer(reply: &pb::Reply) -> String {
         reply::Result::Fetched(fetched) => {
             let complete = if fetched.complete { "complete" } else { "not complete" };
             format!("{complete} [{}]", seqs(&fetched.entries).join(" "))
+        }
+        reply::Result::HistoryPage(page) => format!("page [{}]", seqs(&page.entries).join(" ")),
+        reply::Result::RoomList(list) => {
+            let room = |r: &pb::ListedRoom| format!("{} {}", r.room, r.members);
+            format!("rooms: {}", list.rooms.iter().map(room).collect::<Vec<_>>().join(", "))
         }
         reply::Result::Compared(compared) => {
             let room = |r: &pb::ComparedRoom| {

@@ -47,7 +47,8 @@ pub(super) fn handle(
         reply::Result::Refused(refused) => on_refused(hub, link, &room, id, &refused, batch),
         reply::Result::Rejoined(rejoined) => on_rejoined(hub, link, &room, id, rejoined, batch),
         reply::Result::Fetched(fetched) => on_fetched(hub, &room, id, fetched, batch),
-        reply::Result::Compared(_) => {}
+        reply::Result::Compared(_) | reply::Result::HistoryPage(_) | reply::Result::RoomList(_) => {
+        }
     }
     hub.tidy(&room);
     Ok(())

@@ -19,6 +19,7 @@ async fn serve(mut link: Link) {
                     position: Some(at(1)),
                     roster: vec![join.user],
                     announced: true,
+                    ..pb::Joined::default()
                 };
                 (join.room, R::Joined(joined))
             }

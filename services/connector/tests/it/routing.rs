@@ -33,7 +33,9 @@ fn joined(id: u64) -> E {
     let position = Some(crate::scene::at(1));
     let grant = Some(pb::Grant { fence, number: 1 });
     let roster = vec!["ann".to_owned()];
-    reply(id, R::Joined(pb::Joined { grant, fence, position, roster, announced: true }))
+    let joined =
+        pb::Joined { grant, fence, position, roster, announced: true, ..pb::Joined::default() };
+    reply(id, R::Joined(joined))
 }
 
 async fn enter_on(connector: &Connector, link: &mut Link) -> crate::client::Client {

@@ -79,6 +79,7 @@ impl Scene {
             position: Some(at(self.head)),
             roster: self.names.clone(),
             announced: true,
+            ..pb::Joined::default()
         };
         reply(request_id, R::Joined(joined))
     }
@@ -113,6 +114,7 @@ impl Scene {
             roster: self.names.clone(),
             readmitted: self.ids.iter().enumerate().map(readmit).collect(),
             refused_session_ids: Vec::new(),
+            first: 0,
         }
     }
 
@@ -168,6 +170,7 @@ pub(crate) fn entry(seq: u64, author: &str, target: &str, content: &str) -> pb::
         at_ms: 1,
         cmid: format!("cmid-{seq}").into_bytes().into(),
         author_identity: vec![0; 16].into(),
+        redacted: false,
     }
 }
 
