@@ -5,44 +5,62 @@
 //! appending a claim, and the seq of that claim is its term. So a paused or
 //! superseded shard cannot write. Nobody else in the workspace knows SQL.
 //!
-//! One trait, [`Store`]; one conformance suite, [`conformance`], that every
-//! implementation passes. [`Memory`] does not outlive its process.
+//! [`Store`] is what serving needs, [`Keeper`] adds what upkeep and operators need;
+//! one conformance suite, [`conformance`], that every implementation passes.
+//! [`Memory`] does not outlive its process.
 
 pub mod conformance;
 mod memory;
+mod types;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use model::{Epoch, Fence, Gen, Identity, Position, RoomId, Seq, ShardId, Term, UserName};
-use std::sync::Arc;
+use model::{Identity, RoomId, Seq, ShardId};
 
 pub use memory::{Memory, MemoryLimits};
+pub use types::{
+    Append, Appended, Body, Claim, Claimed, Cursor, Draft, Export, Found, Head, Page, Range,
+    Record, RecordKind, Retained, Retention, Row, Said, Superseded,
+};
+
+/// How long a repeated cmid is known at least: no row younger than this is deleted.
+pub const KNOWN_MS: u64 = 24 * 3600 * 1000;
+
+/// How far back [`Store::superseded`] looks.
+pub const SUPERSEDED_MS: u64 = 10_000;
 
 /// A durable, ordered log of each room, shared by all shards that use it.
 ///
 /// All calls may be repeated after an error that says so. Implementations bound
-/// every call by a time-out of at most 2 s.
+/// every call by a time-out of about 2 s.
 #[async_trait]
 pub trait Store: Send + Sync + std::fmt::Debug {
     /// True if what is stored does not outlive the process, so that a room that
     /// moves to another shard starts a new epoch.
     fn is_volatile(&self) -> bool;
 
-    /// Makes `shard` the owner of rooms, opening those that are new.
+    /// Makes shards the owners of rooms, opening those that are new.
     ///
     /// Always wins, against other claims and against a busy owner. The answers are
-    /// in the order of the claims.
+    /// in the order of the claims. After an error some may have been appended;
+    /// claiming again is right in any case.
     async fn claim(&self, claims: &[Claim]) -> Result<Vec<Claimed>, StoreError>;
 
     /// Appends to many rooms at once; to each all of its entries or none.
     ///
-    /// A caller has at most one append per room under way. The answers are in the
-    /// order of the appends.
+    /// A caller has at most one append per room under way, in this call or in
+    /// others. The answers are in the order of the appends. An error is true of all
+    /// of them; what fails alone is answered with [`Appended::Failed`].
     async fn append(&self, appends: &[Append]) -> Result<Vec<Appended>, StoreError>;
 
     /// Reads the newest entry's number and term of rooms, by a read that begins
     /// after the call; `None` for a room that was never opened.
     async fn heads(&self, rooms: &[RoomId]) -> Result<Vec<Option<Head>>, StoreError>;
+
+    /// Finds the claims of the last [`SUPERSEDED_MS`] that took a room from `shard`,
+    /// by a read that begins after the call. One room may be there more than once,
+    /// and may be `shard`'s again.
+    async fn superseded(&self, shard: &ShardId) -> Result<Vec<Superseded>, StoreError>;
 
     /// Reads entries of one room in order of seq, claims included.
     async fn read(&self, room: &RoomId, range: Range, limit: usize) -> Result<Page, StoreError>;
@@ -55,13 +73,54 @@ pub trait Store: Send + Sync + std::fmt::Debug {
         cmid: &Bytes,
     ) -> Result<Option<Found>, StoreError>;
 
+    /// Empties one entry's content, for ever; nothing else of it changes. False if
+    /// there is no such entry, or it is a claim. May be repeated.
+    async fn redact(&self, room: &RoomId, seq: Seq) -> Result<bool, StoreError>;
+
     /// The caller has unloaded the room. A volatile store may forget it; any other
-    /// does nothing.
+    /// only forgets what it remembers for speed.
     async fn release(&self, room: &RoomId);
 }
 
+/// What upkeep and operators do to a store. Safe while shards serve.
+#[async_trait]
+pub trait Keeper: Store {
+    /// Does one small step of a walk over all rooms, from `from`, and takes what
+    /// `policy` does not keep: prefixes only, by the store's clock. Looks at no more
+    /// than about `budget` rooms and rows.
+    async fn retain(
+        &self,
+        policy: Retention,
+        from: Cursor,
+        budget: usize,
+    ) -> Result<Retained, StoreError>;
+
+    /// Lists rooms in order of their names' bytes, those behind `after`.
+    async fn rooms(&self, after: Option<&RoomId>, limit: usize) -> Result<Vec<RoomId>, StoreError>;
+
+    /// Reads a room's log as it is, above `after`; `None` for a room that was never
+    /// opened.
+    async fn export(
+        &self,
+        room: &RoomId,
+        after: Seq,
+        limit: usize,
+    ) -> Result<Option<Export>, StoreError>;
+
+    /// Gives a room a new epoch and appends a claim by nobody, so that whoever owns
+    /// it is superseded; `None` for a room that was never opened.
+    async fn new_epoch(&self, room: &RoomId) -> Result<Option<Claimed>, StoreError>;
+
+    /// Takes the store as it is now for the one that the rooms are in: ends
+    /// [`StoreError::Restored`]. After every room got a new epoch.
+    async fn adopt(&self) -> Result<(), StoreError>;
+
+    /// Asks the engine whether what it keeps is whole; each complaint is one line.
+    async fn damage(&self) -> Result<Vec<String>, StoreError>;
+}
+
 /// Why a call failed. Nothing that was stored is changed.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum StoreError {
     /// Nothing was written. The same call may be repeated.
     #[error("the store cannot be reached: {0}")]
@@ -70,143 +129,33 @@ pub enum StoreError {
     /// is committed later decides.
     #[error("the outcome is unknown: {0}")]
     Unknown(String),
+    /// Nothing was written, and nothing that is known of any room is to be relied on:
+    /// the store is a copy of the one that was used, or was set back. Until an
+    /// operator says `store new-epoch`.
+    #[error("the store was restored or replaced, `store new-epoch` is needed: {0}")]
+    Restored(String),
 }
 
-/// A shard that wants to own a room.
-#[derive(Clone, Debug)]
-pub struct Claim {
-    /// The room.
-    pub room: RoomId,
-    /// Who claims it.
-    pub shard: ShardId,
-    /// The highest fence that anybody has seen of the room. A volatile store that
-    /// does not have it starts a new epoch above it.
-    pub seen: Fence,
+/// The refusal of an append that breaks its rule: one author and cmid twice.
+fn twice(append: &Append) -> Option<Appended> {
+    let mut seen = std::collections::HashSet::new();
+    let mut keys = append.entries.iter().map(|draft| (draft.body.author_identity, &draft.cmid));
+    let is_twice = !keys.all(|key| seen.insert(key));
+    is_twice.then(|| {
+        let why = "one append has the same cmid twice".to_owned();
+        Appended::Failed(StoreError::Unreachable(why))
+    })
 }
 
-/// A claim that was appended.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Claimed {
-    /// The incarnation of the log.
-    pub epoch: Epoch,
-    /// Orders it among the room's incarnations.
-    pub r#gen: Gen,
-    /// The claim's seq, now the newest entry.
-    pub term: Term,
-    /// Who owned the room before, if somebody else did.
-    pub superseded: Option<ShardId>,
-}
-
-/// Entries for one room.
-#[derive(Clone, Debug)]
-pub struct Append {
-    /// The room.
-    pub room: RoomId,
-    /// The claim that allows it.
-    pub term: Term,
-    /// The incarnation that the claim is in.
-    pub epoch: Epoch,
-    /// The newest entry, which must be under `term`.
-    pub after: Seq,
-    /// The entries, numbered from `after` + 1.
-    pub entries: Vec<Draft>,
-}
-
-/// An entry to be stored.
-#[derive(Clone, Debug)]
-pub struct Draft {
-    /// Whether it is for all or for one.
-    pub body: Body,
-    /// The client's id of it, unique per author.
-    pub cmid: Bytes,
-    /// `model::message_digest` of target and content as the client sent them.
-    pub digest: u64,
-}
-
-/// What somebody said.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Body {
-    /// Their name.
-    pub author: UserName,
-    /// Who they are.
-    pub author_identity: Identity,
-    /// To whom it is said, if not to all.
-    pub target: Option<(UserName, Identity)>,
-    /// What is said.
-    pub content: Arc<str>,
-}
-
-/// How one room's append ended.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Appended {
-    /// All entries are stored.
-    Stored {
-        /// The store's clock, milliseconds since 1970.
-        at_ms: u64,
-    },
-    /// Nothing was stored: the newest entry is not `after` under `term`.
-    Superseded,
-    /// Nothing was stored: these were stored before.
-    Duplicates(Vec<(usize, Found)>),
-}
-
-/// An entry that was stored under a cmid before.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Found {
-    /// Where.
-    pub seq: Seq,
-    /// When, milliseconds since 1970.
-    pub at_ms: u64,
-    /// With which digest.
-    pub digest: u64,
-}
-
-/// The newest entry of a room.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Head {
-    /// The incarnation and the number.
-    pub position: Position,
-    /// The last claim.
-    pub fence: Fence,
-}
-
-/// Which entries to read.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Range {
-    /// Those above a seq, oldest first.
-    After(Seq),
-    /// The newest ones below a seq.
-    Before(Seq),
-}
-
-/// Entries of one room, in order of seq, without holes.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Page {
-    /// The room's newest entry at the time of the read; `None` for a room that was
-    /// never opened.
-    pub head: Option<Head>,
-    /// The highest seq that retention took or emptied; 0 for none.
-    pub taken: Seq,
-    /// The entries; fewer than the limit only at the log's end.
-    pub entries: Vec<Row>,
-}
-
-/// One stored entry.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Row {
-    /// Its number.
-    pub seq: Seq,
-    /// When it was stored, milliseconds since 1970.
-    pub at_ms: u64,
-    /// What was said; `None` for a claim.
-    pub said: Option<Said>,
-}
-
-/// What was said, and under which id.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Said {
-    /// Who said what to whom.
-    pub body: Body,
-    /// The client's id of it.
-    pub cmid: Bytes,
+/// The hash by which a repeated cmid is found: the same (author, cmid) gives the
+/// same one; `salt` makes it another, where two different ones collide.
+///
+/// From a hash that nobody can find many collisions of.
+fn dedup(author: Identity, cmid: &[u8], salt: u8) -> i64 {
+    let mut sha = ring::digest::Context::new(&ring::digest::SHA256);
+    sha.update(&author.0);
+    sha.update(&[salt]);
+    sha.update(cmid);
+    let hash = sha.finish();
+    i64::from_le_bytes(hash.as_ref()[..8].try_into().expect("32 bytes"))
 }

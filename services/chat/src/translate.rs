@@ -145,7 +145,7 @@ pub(crate) fn label(refusal: Refusal) -> &'static str {
 
 /// What the room remembers of a row that the store read; `None` for a claim.
 pub(crate) fn from_row(row: store::Row) -> Option<room::Entry> {
-    let store::Said { body, cmid } = row.said?;
+    let store::Said { body, cmid, .. } = row.said?;
     let kind = match body.target {
         None => Kind::Message,
         Some((target, target_identity)) => Kind::Whisper { target, target_identity },

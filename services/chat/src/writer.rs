@@ -26,10 +26,10 @@ pub(crate) async fn run(rooms: Rooms) {
             metrics.append_seconds.observe((clock.now() - started).as_secs_f64());
             let entries: usize = appends.iter().map(|append| append.entries.len()).sum();
             metrics.append_entries.observe(entries as f64);
-            rooms
-                .0
-                .store_unreachable
-                .store(matches!(ended, Err(StoreError::Unreachable(_))), Ordering::Relaxed);
+            rooms.0.store_unreachable.store(
+                matches!(ended, Err(StoreError::Unreachable(_) | StoreError::Restored(_))),
+                Ordering::Relaxed,
+            );
 
             let mut results = match ended {
                 Ok(ended) => ended.into_iter().map(translate).collect(),
@@ -64,12 +64,17 @@ fn translate(ended: Appended) -> AppendResult {
                 })
                 .collect(),
         ),
+        Appended::Failed(error) => {
+            tracing::warn!(error = %error, "a room's append failed");
+            failed(&error)
+        }
     }
 }
 
 fn failed(error: &StoreError) -> AppendResult {
     match error {
         StoreError::Unreachable(_) => AppendResult::Failed,
-        StoreError::Unknown(_) => AppendResult::Unknown,
+        // Whatever this shard believes of the room is not to be relied on.
+        StoreError::Restored(_) | StoreError::Unknown(_) => AppendResult::Unknown,
     }
 }

@@ -5,11 +5,13 @@ use std::cell::RefCell;
 use bytes::Bytes;
 use chassis::World;
 use futures::{FutureExt, StreamExt};
-use model::{ConnectorId, Epoch, Gen, Identity, Seq, SessionId, Term, UserName};
+use model::{ConnectorId, Epoch, Gen, Identity, Seq, SessionId, ShardId, Term, UserName};
 use prometheus_client::registry::Registry;
 use room::{Join, Newcomer, Origin, Place, Publish, Rejoin, Target};
 use rpc::chat::v1::{event, reply};
-use store::{Append, Appended, Claim, Claimed, Found, Head, Memory, MemoryLimits, Page, Range};
+use store::{
+    Append, Appended, Claim, Claimed, Found, Head, Memory, MemoryLimits, Page, Range, Superseded,
+};
 use tokio::sync::Semaphore;
 
 use super::*;
@@ -61,6 +63,16 @@ impl Store for Faulty {
         cmid: &Bytes,
     ) -> Result<Option<Found>, store::StoreError> {
         self.inner.find(id, author, cmid).await
+    }
+
+    async fn superseded(&self, shard: &ShardId) -> Result<Vec<Superseded>, store::StoreError> {
+        self.may()?;
+        self.inner.superseded(shard).await
+    }
+
+    async fn redact(&self, id: &RoomId, seq: Seq) -> Result<bool, store::StoreError> {
+        self.may()?;
+        self.inner.redact(id, seq).await
     }
 
     async fn release(&self, id: &RoomId) {
