@@ -102,7 +102,7 @@ impl Host {
                     let config = chat::Config::parse_from(args);
                     let mut app = App::detached(world(host.seed, &host.id, network));
                     let server =
-                        chat::Server::bind_with(&config, &mut app, host.discovery()).await?;
+                        chat::Server::bind_with(&config, &mut app, host.discovery(), None).await?;
                     app.ready().await?;
                     server.serve().await
                 };

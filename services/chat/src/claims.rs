@@ -38,8 +38,9 @@ pub(crate) async fn run(rooms: Rooms, mut to_claim: mpsc::Receiver<RoomId>, peer
 fn claim(rooms: &Rooms, room: RoomId) -> store::Claim {
     let mut seen = Fence::default();
     rooms.with_slot(&room, |slot| {
-        if let Slot::Claiming { seen: highest, .. } = slot {
+        if let Slot::Claiming { seen: highest, waiting, covered } = slot {
             seen = *highest;
+            *covered = waiting.len();
         }
         false
     });

@@ -5,7 +5,7 @@
 //!                                              ▲                   │ effects
 //! connector ◀══Link══ outbox.rs ◀──────────────┼───────────────────┤
 //!                                              │                   ▼
-//!                                  claims.rs, writer.rs ◀────▶ store::Store
+//!                        claims.rs, heads.rs, writer.rs ◀────▶ store::Store
 //! ```
 //!
 //! # Invariants
@@ -18,6 +18,7 @@ mod api;
 mod claims;
 mod config;
 mod content;
+mod heads;
 mod link;
 mod metrics;
 mod outbox;

@@ -4,12 +4,14 @@
 //! stripe's lock, so that every link sees a room's events in the order in which they
 //! came to be.
 
+mod commands;
 mod effects;
+mod line;
 #[cfg(test)]
 mod tests;
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::HashMap,
     hash::{BuildHasher, RandomState},
     sync::{
         Arc, Mutex, MutexGuard, RwLock,
@@ -17,7 +19,7 @@ use std::{
     },
 };
 
-use chassis::{App, Clock, Policy, Tasks};
+use chassis::{App, Clock, Tasks};
 use cluster::{Shard, View};
 use model::{Fence, LinkId, Position, RoomId};
 use room::{Input, Limits, Refusal, Room};
@@ -28,7 +30,8 @@ use tokio::{
     time::Instant,
 };
 
-use crate::{content::ContentRules, metrics::Metrics, outbox::Outbox, read};
+use self::line::Line;
+use crate::{content::ContentRules, metrics::Metrics, outbox::Outbox};
 
 /// A handle; clones share the rooms.
 #[derive(Clone, Debug)]
@@ -48,7 +51,7 @@ pub(crate) struct Inner {
     /// For what has to be read of the store before a command can be applied.
     tasks: Tasks,
     /// A room's stripe never changes, so one lock orders all that happens to it.
-    stripes: Box<[Mutex<HashMap<RoomId, Slot>>]>,
+    stripes: Box<[Mutex<Stripe>]>,
     hasher: RandomState,
     links: RwLock<HashMap<LinkId, Arc<Outbox>>>,
     next_link: AtomicU64,
@@ -58,6 +61,9 @@ pub(crate) struct Inner {
     /// Rooms in which something waits to be appended.
     dirty: Mutex<Vec<RoomId>>,
     pub(crate) append: Notify,
+    /// Rooms in which somebody waits for a read of the head.
+    unread: Mutex<Vec<RoomId>>,
+    pub(crate) read_heads: Notify,
     /// True while the store has not answered for 3 s.
     pub(crate) store_unreachable: AtomicBool,
     /// True once the process was asked to stop.
@@ -67,10 +73,14 @@ pub(crate) struct Inner {
 /// What came of what a back end asked for.
 pub(crate) type Stored = Result<Position, Refusal>;
 
+/// The rooms behind one lock.
+type Stripe = HashMap<RoomId, Slot>;
+
 #[derive(Debug)]
 pub(crate) enum Slot {
-    /// The claim is under way, or the log is being let go before it; these wait.
-    Claiming { waiting: Vec<Command>, seen: Fence },
+    /// The claim is under way, or the log is being let go before it; these wait. So
+    /// many of them, `covered`, were there when the claim began.
+    Claiming { waiting: Vec<Command>, seen: Fence, covered: usize },
     /// The room is served.
     Open(Box<Open>),
 }
@@ -78,6 +88,7 @@ pub(crate) enum Slot {
 #[derive(Debug)]
 pub(crate) struct Open {
     pub(crate) room: Room,
+    line: Line,
     /// Since when it is empty.
     pub(crate) empty_since: Option<Instant>,
     dirty: bool,
@@ -128,6 +139,8 @@ impl Rooms {
             claims,
             dirty: Mutex::default(),
             append: Notify::new(),
+            unread: Mutex::default(),
+            read_heads: Notify::new(),
             store_unreachable: AtomicBool::new(false),
             draining: AtomicBool::new(false),
         };
@@ -177,69 +190,7 @@ impl Rooms {
         self.0.links.read().expect("links").values().cloned().collect()
     }
 
-    // === commands ===
-
-    /// Applies a command, now or when the room is claimed; or refuses it.
-    pub(crate) fn submit(&self, room: &RoomId, command: Command) {
-        let mut stripe = self.stripe(room);
-        match stripe.entry(room.clone()) {
-            Entry::Occupied(mut slot) => match slot.get_mut() {
-                // Who leaves needs no place: the join before had one.
-                Slot::Claiming { waiting, seen }
-                    if waiting.len() < CLAIM_WAITING_MAX
-                        || matches!(command.input, Input::Leave { .. }) =>
-                {
-                    *seen = command.seen.max(*seen);
-                    waiting.push(command);
-                }
-                Slot::Claiming { .. } => self.refuse(room, &command, Refusal::Overloaded),
-                Slot::Open(open) if command.seen > open.room.fence() => {
-                    // Somebody has seen a later owner: this one was superseded and
-                    // did not know.
-                    self.give_up(room, open, Input::Superseded, "superseded");
-                    slot.remove();
-                    drop(stripe);
-                    self.submit(room, command);
-                }
-                Slot::Open(open) => {
-                    if self.admit(room, open, command) {
-                        slot.remove();
-                    }
-                }
-            },
-            Entry::Vacant(slot) => match &command.input {
-                Input::Join(_)
-                | Input::Rejoin(_)
-                | Input::Publish(room::Publish { origin: room::Origin::Call { .. }, .. })
-                | Input::Add { .. }
-                    if self.is_mine(room, command.redirected) =>
-                {
-                    let seen = command.seen;
-                    match self.0.claims.try_send(room.clone()) {
-                        Ok(()) => {
-                            slot.insert(Slot::Claiming { waiting: vec![command], seen });
-                        }
-                        Err(_) => self.refuse(room, &command, Refusal::Overloaded),
-                    }
-                }
-                _ => self.refuse(room, &command, Refusal::Moved),
-            },
-        }
-    }
-
-    /// Applies a command to a room that is open. A re-join that reaches further back
-    /// than the room remembers waits until the log was read. True if the room has to
-    /// be dropped.
-    fn admit(&self, id: &RoomId, open: &mut Open, command: Command) -> bool {
-        if let Input::Rejoin(rejoin) = &command.input
-            && !open.room.remembers(rejoin.mark)
-        {
-            let read = read::rejoin(self.clone(), id.clone(), command);
-            self.0.tasks.spawn("rejoin", Policy::Session, read);
-            return false;
-        }
-        self.apply_to(id, open, command.input)
-    }
+    // === places ===
 
     /// True if a room that nobody here serves should be claimed by this shard.
     fn is_mine(&self, room: &RoomId, redirected: bool) -> bool {
@@ -287,7 +238,7 @@ impl Rooms {
         if let Some(slot) = stripe.get_mut(room)
             && change(slot)
         {
-            stripe.remove(room);
+            self.remove(&mut stripe, room);
         }
     }
 
@@ -303,10 +254,18 @@ impl Rooms {
     pub(crate) fn for_each(&self, mut visit: impl FnMut(&RoomId, &mut Open) -> bool) {
         for stripe in &self.0.stripes {
             let mut stripe = stripe.lock().expect("a room panicked");
-            stripe.retain(|id, slot| match slot {
-                Slot::Open(open) => !visit(id, open),
-                Slot::Claiming { .. } => true,
+            let mut left = Vec::new();
+            stripe.retain(|id, slot| {
+                let Slot::Open(open) = slot else { return true };
+                let closed = visit(id, open);
+                if closed {
+                    left.extend(open.line.clear().into_iter().map(|c| (id.clone(), c)));
+                }
+                !closed
             });
+            for (id, command) in left {
+                self.submit_to(&mut stripe, &id, command);
+            }
         }
     }
 
@@ -315,8 +274,8 @@ impl Rooms {
     /// Puts a claimed room in its slot and lets in whoever waits.
     pub(crate) fn open(&self, id: &RoomId, room: Room) {
         let mut stripe = self.stripe(id);
-        let Some(Slot::Claiming { waiting, seen }) = stripe.get_mut(id) else { return };
-        let (waiting, seen) = (std::mem::take(waiting), *seen);
+        let Some(Slot::Claiming { waiting, seen, covered }) = stripe.get_mut(id) else { return };
+        let (mut waiting, seen, covered) = (std::mem::take(waiting), *seen, *covered);
         stripe.remove(id);
         if self.0.draining.load(Ordering::Relaxed) {
             return waiting.iter().for_each(|command| self.refuse(id, command, Refusal::Moved));
@@ -326,12 +285,18 @@ impl Rooms {
             return self.claim_again(id, &mut stripe, waiting, seen);
         }
         self.0.metrics.rooms.inc();
-        let mut open = Box::new(Open { room, empty_since: None, dirty: false, members: 0 });
+        let line = Line::default();
+        let mut open = Box::new(Open { room, line, empty_since: None, dirty: false, members: 0 });
+        // The claim has told the head to those who were there when it began.
+        let late = waiting.split_off(covered.min(waiting.len()));
         for command in waiting {
             // A room that was just claimed is not given up by those who waited for it.
             self.admit(id, &mut open, command);
         }
         stripe.insert(id.clone(), Slot::Open(open));
+        for command in late {
+            self.submit_to(&mut stripe, id, command);
+        }
     }
 
     /// The claim of a room failed: refuses whoever waits.
@@ -346,15 +311,9 @@ impl Rooms {
         }
     }
 
-    fn claim_again(
-        &self,
-        id: &RoomId,
-        stripe: &mut HashMap<RoomId, Slot>,
-        waiting: Vec<Command>,
-        seen: Fence,
-    ) {
+    fn claim_again(&self, id: &RoomId, stripe: &mut Stripe, waiting: Vec<Command>, seen: Fence) {
         if self.0.claims.try_send(id.clone()).is_ok() {
-            stripe.insert(id.clone(), Slot::Claiming { waiting, seen });
+            stripe.insert(id.clone(), Slot::Claiming { waiting, seen, covered: 0 });
         } else {
             waiting.iter().for_each(|command| self.refuse(id, command, Refusal::Overloaded));
         }
@@ -366,10 +325,11 @@ impl Rooms {
         let mut is_idle = false;
         self.with_slot(id, |slot| {
             let Slot::Open(open) = slot else { return false };
-            is_idle = open.room.is_empty();
+            is_idle = open.room.is_empty() && open.line.is_empty();
             if is_idle {
                 self.give_up(id, open, Input::Release, "idle");
-                *slot = Slot::Claiming { waiting: Vec::new(), seen: Fence::default() };
+                let (waiting, seen) = (Vec::new(), Fence::default());
+                *slot = Slot::Claiming { waiting, seen, covered: 0 };
             }
             false
         });
@@ -378,14 +338,14 @@ impl Rooms {
         }
         self.0.store.release(id).await;
         let mut stripe = self.stripe(id);
-        if let Some(Slot::Claiming { waiting, seen }) = stripe.remove(id)
+        if let Some(Slot::Claiming { waiting, seen, .. }) = stripe.remove(id)
             && !waiting.is_empty()
         {
             self.claim_again(id, &mut stripe, waiting, seen);
         }
     }
 
-    fn stripe(&self, room: &RoomId) -> MutexGuard<'_, HashMap<RoomId, Slot>> {
+    fn stripe(&self, room: &RoomId) -> MutexGuard<'_, Stripe> {
         let hash = self.0.hasher.hash_one(room);
         let at = usize::try_from(hash % STRIPES as u64).expect("less than 64");
         self.0.stripes[at].lock().expect("a room panicked")

@@ -11,11 +11,11 @@ use rpc::{
         chat_service_server::ChatServiceServer,
     },
 };
-use store::{Memory, MemoryLimits};
+use store::{Memory, MemoryLimits, Store};
 
 use crate::{
-    Config, Metrics, api::Shard, claims, content::ContentRules, peers::Peers, rooms::Rooms, upkeep,
-    workers::Workers, writer,
+    Config, Metrics, api::Shard, claims, content::ContentRules, heads, peers::Peers, rooms::Rooms,
+    upkeep, workers::Workers, writer,
 };
 
 /// A shard that is built, but does not serve yet.
@@ -43,10 +43,11 @@ impl Server {
     /// [`StartError`] for a port in use, an unreadable token, or a shard that is
     /// not in its own list.
     pub async fn bind(config: &Config, app: &mut App) -> anyhow::Result<Self> {
-        Self::bind_with(config, app, None).await
+        Self::bind_with(config, app, None, None).await
     }
 
-    /// As [`Server::bind`], with a view from elsewhere than the static list.
+    /// As [`Server::bind`], with a view from elsewhere than the static list, or with
+    /// a log that others share.
     ///
     /// # Errors
     ///
@@ -55,6 +56,7 @@ impl Server {
         config: &Config,
         app: &mut App,
         discovery: Option<Arc<dyn Discovery>>,
+        store: Option<Arc<dyn Store>>,
     ) -> anyhow::Result<Self> {
         let access = config.access.load(config.grpc_addr).map_err(StartError)?;
         let listener = app.net().listen(config.grpc_addr, "--grpc-addr").await?;
@@ -68,7 +70,9 @@ impl Server {
         };
         let (clock, rng) = (world.clock, world.rng.clone());
         let limits = MemoryLimits { entries_max: config.memory_entries_max.get() };
-        let store = Arc::new(Memory::new(limits, move || clock.unix_ms(), move || rng.u64()));
+        let store = store.unwrap_or_else(|| {
+            Arc::new(Memory::new(limits, move || clock.unix_ms(), move || rng.u64()))
+        });
         let limits = Limits {
             members_max: config.room_members_max.get(),
             pending_max: config.room_pending_max.get(),
@@ -85,6 +89,7 @@ impl Server {
         app.add(
             Workers::new(tasks.clone())
                 .with("claims", claims::run(rooms.clone(), to_claim, peers.clone()))
+                .with("heads", heads::run(rooms.clone()))
                 .with("writer", writer::run(rooms.clone()))
                 .with("sweep", upkeep::sweep(rooms.clone(), config.room_idle))
                 .with("view", upkeep::follow_view(rooms.clone())),

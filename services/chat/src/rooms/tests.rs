@@ -15,7 +15,7 @@ use store::{
 use tokio::sync::Semaphore;
 
 use super::*;
-use crate::{content::ContentRules, outbox::Responses};
+use crate::{content::ContentRules, outbox::Responses, read};
 
 /// A memory store that fails and waits when it is told to.
 #[derive(Debug)]

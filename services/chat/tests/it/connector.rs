@@ -65,7 +65,8 @@ impl Connector {
     /// Opens a link and says nothing by itself.
     pub(crate) async fn open_silent(chat: &Chat, id: &str) -> Self {
         let mut link = Self::try_open(chat, vec![commands::hello(id)]).await.unwrap();
-        assert_eq!(link.told().await, format!("welcome of {}, volatile", chat.id));
+        let volatile = if chat.volatile { ", volatile" } else { "" };
+        assert_eq!(link.told().await, format!("welcome of {}{volatile}", chat.id));
         link
     }
 

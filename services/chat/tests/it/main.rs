@@ -10,10 +10,12 @@ mod connector;
 mod digest;
 mod ends;
 mod forward;
+mod heads;
 mod links;
 mod moves;
 mod rejoins;
 mod remote;
+mod shared;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -30,6 +32,8 @@ use tokio::{sync::watch, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, transport::Channel};
 
+use shared::Shared;
+
 /// Whatever is waited for comes at once, or the test has failed.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -42,6 +46,8 @@ struct Chat {
     shutdown: CancellationToken,
     served: JoinHandle<anyhow::Result<()>>,
     app: App,
+    /// True if its log does not outlive it.
+    volatile: bool,
 }
 
 fn config(args: &[&str]) -> Config {
@@ -57,27 +63,36 @@ impl Chat {
     }
 
     async fn start_as(id: &str, args: &[&str]) -> Self {
+        Self::start_on(id, args, None).await
+    }
+
+    async fn start_on(id: &str, args: &[&str], store: Option<Arc<Shared>>) -> Self {
+        let volatile = store.is_none();
         let view = Arc::new(watch::Sender::new(View::default()));
         let me = [format!("--shard-id={id}"), format!("--shards={id}=127.0.0.1:1")];
         let args: Vec<&str> = me.iter().map(String::as_str).chain(args.iter().copied()).collect();
         let mut app = App::detached(World::real());
-        let server =
-            Server::bind_with(&config(&args), &mut app, Some(Arc::clone(&view) as _)).await;
-        let server = server.unwrap();
+        let (config, discovery) = (config(&args), Arc::clone(&view));
+        let store = store.map(|store| store as Arc<dyn store::Store>);
+        let server = Server::bind_with(&config, &mut app, Some(discovery), store).await.unwrap();
         let addr = server.grpc_addr();
         app.ready().await.unwrap();
         let served = tokio::spawn(server.serve());
         let channel = World::real().net.channel(&addr.to_string()).await.unwrap();
-        let chat =
-            Self { id: id.into(), addr, channel, view, shutdown: app.shutdown(), served, app };
+        let shutdown = app.shutdown();
+        let chat = Self { id: id.into(), addr, channel, view, shutdown, served, app, volatile };
         chat.see(&[&chat]);
         chat
     }
 
     /// Two shards that see each other.
     async fn two(args: &[&str]) -> (Self, Self) {
-        let (zero, one) =
-            (Self::start_as("chat-0", args).await, Self::start_as("chat-1", args).await);
+        Self::two_on(args, None).await
+    }
+
+    async fn two_on(args: &[&str], store: Option<&Arc<Shared>>) -> (Self, Self) {
+        let zero = Self::start_on("chat-0", args, store.cloned()).await;
+        let one = Self::start_on("chat-1", args, store.cloned()).await;
         zero.see(&[&zero, &one]);
         one.see(&[&zero, &one]);
         (zero, one)

@@ -1,0 +1,169 @@
+//! Commands of connectors and back ends: who is served, now or later, and who is sent
+//! elsewhere.
+
+use std::collections::hash_map::Entry;
+
+use chassis::Policy;
+use model::{Fence, RoomId};
+use room::{Input, Refusal};
+use store::{Head, StoreError};
+
+use super::{CLAIM_WAITING_MAX, Command, Open, Rooms, Slot, Stripe};
+use crate::read;
+
+/// Rooms whose heads one call of the store may read.
+const HEADS_MAX: usize = 1024;
+
+impl Rooms {
+    /// Applies a command, now or when its room has been claimed or its head was read;
+    /// or refuses it.
+    pub(crate) fn submit(&self, room: &RoomId, command: Command) {
+        self.submit_to(&mut self.stripe(room), room, command);
+    }
+
+    /// The same, under the lock of the room's stripe.
+    pub(super) fn submit_to(&self, stripe: &mut Stripe, room: &RoomId, command: Command) {
+        match stripe.entry(room.clone()) {
+            Entry::Occupied(mut slot) => match slot.get_mut() {
+                // Who leaves needs no place: the join before had one.
+                Slot::Claiming { waiting, seen, .. }
+                    if waiting.len() < CLAIM_WAITING_MAX
+                        || matches!(command.input, Input::Leave { .. }) =>
+                {
+                    *seen = command.seen.max(*seen);
+                    waiting.push(command);
+                }
+                Slot::Claiming { .. } => self.refuse(room, &command, Refusal::Overloaded),
+                Slot::Open(open) if command.seen > open.room.fence() => {
+                    // Somebody has seen a later owner: this one was superseded and
+                    // did not know.
+                    self.give_up(room, open, Input::Superseded, "superseded");
+                    self.remove(stripe, room);
+                    self.submit_to(stripe, room, command);
+                }
+                Slot::Open(open) => {
+                    if self.line_up(room, open, command) {
+                        self.remove(stripe, room);
+                    }
+                }
+            },
+            Entry::Vacant(slot) => match &command.input {
+                Input::Join(_)
+                | Input::Rejoin(_)
+                | Input::Publish(room::Publish { origin: room::Origin::Call { .. }, .. })
+                | Input::Add { .. }
+                    if self.is_mine(room, command.redirected) =>
+                {
+                    let seen = command.seen;
+                    match self.0.claims.try_send(room.clone()) {
+                        Ok(()) => {
+                            let waiting = vec![command];
+                            slot.insert(Slot::Claiming { waiting, seen, covered: 0 });
+                        }
+                        Err(_) => self.refuse(room, &command, Refusal::Overloaded),
+                    }
+                }
+                _ => self.refuse(room, &command, Refusal::Moved),
+            },
+        }
+    }
+
+    /// Takes a room that was given up out of its stripe. Whoever waits there asks again.
+    pub(super) fn remove(&self, stripe: &mut Stripe, room: &RoomId) {
+        if let Some(Slot::Open(mut open)) = stripe.remove(room) {
+            for command in open.line.clear() {
+                self.submit_to(stripe, room, command);
+            }
+        }
+    }
+
+    /// Applies a command, or lets it wait for a read of the room's head. True if the
+    /// room has to be dropped.
+    fn line_up(&self, id: &RoomId, open: &mut Open, command: Command) -> bool {
+        // What nobody else can write to, nobody else can have claimed.
+        let may_be_lost = !self.0.store.is_volatile();
+        if open.line.is_empty() && !(may_be_lost && command.needs_head()) {
+            return self.admit(id, open, command);
+        }
+        if open.line.is_full_for(&command) {
+            self.refuse(id, &command, Refusal::Overloaded);
+        } else if open.line.push(command) {
+            self.want_head(id);
+        }
+        false
+    }
+
+    /// Applies a command to a room that is open. A re-join that reaches further back
+    /// than the room remembers waits until the log was read. True if the room has to
+    /// be dropped.
+    pub(super) fn admit(&self, id: &RoomId, open: &mut Open, command: Command) -> bool {
+        if let Input::Rejoin(rejoin) = &command.input
+            && !open.room.remembers(rejoin.mark)
+        {
+            let read = read::rejoin(self.clone(), id.clone(), command);
+            self.0.tasks.spawn("rejoin", Policy::Session, read);
+            return false;
+        }
+        self.apply_to(id, open, command.input)
+    }
+
+    // === heads ===
+
+    fn want_head(&self, id: &RoomId) {
+        self.0.unread.lock().expect("unread").push(id.clone());
+        self.0.read_heads.notify_one();
+    }
+
+    /// Takes the rooms whose heads are to be read: the next call of the store, which
+    /// begins now. Each with the fence that it should find.
+    pub(crate) fn begin_head_reads(&self) -> Vec<(RoomId, Fence)> {
+        let batch: Vec<RoomId> = {
+            let mut unread = self.0.unread.lock().expect("unread");
+            let count = unread.len().min(HEADS_MAX);
+            unread.drain(..count).collect()
+        };
+        let begin = |id: RoomId| {
+            let mut stripe = self.stripe(&id);
+            let Some(Slot::Open(open)) = stripe.get_mut(&id) else { return None };
+            open.line.begin();
+            let fence = open.room.fence();
+            drop(stripe);
+            Some((id, fence))
+        };
+        batch.into_iter().filter_map(begin).collect()
+    }
+
+    /// A head was read: whoever waited for it is served, unless another shard has
+    /// claimed the room.
+    pub(crate) fn head_read(
+        &self,
+        id: &RoomId,
+        fence: Fence,
+        head: Result<Option<Head>, &StoreError>,
+    ) {
+        let mut stripe = self.stripe(id);
+        let Some(Slot::Open(open)) = stripe.get_mut(id) else { return };
+        if open.room.fence() != fence {
+            // It was claimed again since, and has a read of its own coming.
+            return;
+        }
+        let is_read = match head {
+            Ok(head) if head.is_none_or(|head| head.fence != fence) => {
+                self.give_up(id, open, Input::Superseded, "superseded");
+                return self.remove(&mut stripe, id);
+            }
+            Ok(_) => true,
+            Err(_) => false,
+        };
+        for command in open.line.end() {
+            if command.needs_head() && !is_read {
+                self.refuse(id, &command, Refusal::Unavailable);
+            } else {
+                self.admit(id, open, command);
+            }
+        }
+        if !open.line.is_empty() {
+            self.want_head(id);
+        }
+    }
+}

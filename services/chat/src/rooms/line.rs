@@ -1,0 +1,158 @@
+//! What waits in a room that is open, so that order per room is kept.
+//!
+//! Whoever comes in, comes back or wants to resume is answered from a read of the
+//! room's head that began after they asked; all that comes after them waits behind
+//! them. One read is under way per room; it answers for those who were there when it
+//! began, and the next one for those who came later.
+
+use std::collections::VecDeque;
+
+use room::Input;
+
+use super::Command;
+
+/// The commands that wait, in order.
+#[derive(Debug, Default)]
+pub(crate) struct Line {
+    waiting: VecDeque<Command>,
+    /// So many of them were there when the read that is under way began.
+    covered: usize,
+}
+
+/// Commands that may wait in one room; further ones are refused.
+const WAITING_MAX: usize = 16 * 1024;
+
+impl Line {
+    /// True if nobody waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// True if there is no place for `command`. Who leaves needs none: the join before
+    /// had one.
+    pub(crate) fn is_full_for(&self, command: &Command) -> bool {
+        self.waiting.len() >= WAITING_MAX && !matches!(command.input, Input::Leave { .. })
+    }
+
+    /// Puts a command in line. True if a read has to be asked for.
+    pub(crate) fn push(&mut self, command: Command) -> bool {
+        self.waiting.push_back(command);
+        self.waiting.len() == 1
+    }
+
+    /// A read begins: it answers for all who are here.
+    pub(crate) fn begin(&mut self) {
+        self.covered = self.waiting.len();
+    }
+
+    /// The read has ended: gives whom it answers for, and those behind them who need
+    /// none. If somebody is left, another read has to be asked for.
+    pub(crate) fn end(&mut self) -> Vec<Command> {
+        let covered = std::mem::take(&mut self.covered);
+        let rest = self.waiting.iter().skip(covered);
+        let count = covered + rest.take_while(|command| !command.needs_head()).count();
+        self.waiting.drain(..count).collect()
+    }
+
+    /// Gives all who wait: the room is given up.
+    pub(crate) fn clear(&mut self) -> Vec<Command> {
+        self.covered = 0;
+        std::mem::take(&mut self.waiting).into()
+    }
+}
+
+impl Command {
+    /// True if it must not be answered by an owner that was superseded unawares.
+    pub(crate) fn needs_head(&self) -> bool {
+        matches!(self.input, Input::Join(_) | Input::Rejoin(_))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{ConnectorId, Fence, Identity, LinkId, SessionId, UserName};
+    use proptest::prelude::*;
+    use room::{Join, Newcomer};
+
+    use super::*;
+
+    /// A command that is known by its number.
+    fn command(number: u64, needs_head: bool) -> Command {
+        let (link, session) = (LinkId(1), SessionId(number));
+        let connector: ConnectorId = "a".parse().unwrap();
+        let (name, identity) = (UserName::parse("ann").unwrap(), Identity([0; 16]));
+        let newcomer = Newcomer { session, name, identity, has_secret: false };
+        let input = match needs_head {
+            true => Input::Join(Join { link, connector, request_id: number, newcomer }),
+            false => Input::Leave { link, request_id: number, session },
+        };
+        Command { input, seen: Fence::default(), redirected: false }
+    }
+
+    fn number(command: &Command) -> u64 {
+        match &command.input {
+            Input::Join(join) => join.request_id,
+            Input::Leave { request_id, .. } => *request_id,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[derive(Clone, Debug)]
+    enum Op {
+        Come { needs_head: bool },
+        Begin,
+        End,
+    }
+
+    fn op() -> impl Strategy<Value = Op> {
+        prop_oneof![
+            3 => any::<bool>().prop_map(|needs_head| Op::Come { needs_head }),
+            1 => Just(Op::Begin),
+            2 => Just(Op::End),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Whoever waits gets out in order, after a read that began when they were
+        /// there; and somebody waits if and only if a read is asked for or under way.
+        #[test]
+        fn order_is_kept_and_every_read_is_a_late_one(ops in prop::collection::vec(op(), 0..60)) {
+            let mut line = Line::default();
+            let (mut came, mut out, mut begun) = (0_u64, 0_u64, None);
+            let mut asked = false;
+            for op in ops {
+                match op {
+                    Op::Come { needs_head } if needs_head || !line.is_empty() => {
+                        came += 1;
+                        if line.push(command(came, needs_head)) {
+                            prop_assert!(!asked && begun.is_none());
+                            asked = true;
+                        }
+                    }
+                    Op::Come { .. } => {}
+                    Op::Begin => {
+                        if std::mem::take(&mut asked) {
+                            line.begin();
+                            begun = Some(came);
+                        }
+                    }
+                    Op::End => {
+                        let Some(there) = begun.take() else { continue };
+                        for command in line.end() {
+                            out += 1;
+                            prop_assert_eq!(number(&command), out);
+                            prop_assert!(out <= there || !command.needs_head());
+                        }
+                        prop_assert!(out >= there);
+                        asked = !line.is_empty();
+                    }
+                }
+                prop_assert_eq!(!line.is_empty(), asked || begun.is_some());
+            }
+            let rest: Vec<u64> = line.clear().iter().map(number).collect();
+            prop_assert!(rest.into_iter().eq(out + 1..=came));
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! A log that several shards share, and that does what a test says.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use model::{Identity, RoomId, Seq, ShardId};
+use store::{
+    Append, Appended, Claim, Claimed, Found, Head, Memory, MemoryLimits, Page, Range, Store,
+    StoreError, Superseded,
+};
+use tokio::{sync::watch, time::timeout};
+
+use crate::PATIENCE;
+
+/// What a log is asked to do.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(crate) enum Call {
+    Claim,
+    Append,
+    Heads,
+    Read,
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    inner: Memory,
+    /// Each call that is held: it has been done, but is not answered.
+    held: watch::Sender<Vec<Call>>,
+    /// How many calls of each kind were done.
+    done: watch::Sender<HashMap<Call, usize>>,
+    /// Each call that fails, before anything is done.
+    failing: Mutex<HashMap<Call, StoreError>>,
+    /// The rooms of each read of heads.
+    heads: Mutex<Vec<Vec<RoomId>>>,
+}
+
+impl Shared {
+    pub(crate) fn new() -> Arc<Self> {
+        Self::keeping(100_000)
+    }
+
+    /// One that keeps so many entries of each room.
+    pub(crate) fn keeping(entries_max: usize) -> Arc<Self> {
+        let next = AtomicU64::new(1);
+        let random = move || next.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Self {
+            inner: Memory::new(MemoryLimits { entries_max }, || 1_000, random),
+            held: watch::Sender::default(),
+            done: watch::Sender::default(),
+            failing: Mutex::default(),
+            heads: Mutex::default(),
+        })
+    }
+
+    /// Answers no such call any more.
+    pub(crate) fn hold(&self, call: Call) {
+        self.held.send_modify(|held| held.push(call));
+    }
+
+    /// Answers all that was held.
+    pub(crate) fn let_go(&self) {
+        self.held.send_modify(Vec::clear);
+    }
+
+    /// Lets all such calls fail, or none any more.
+    pub(crate) fn fail(&self, call: Call, error: Option<StoreError>) {
+        let mut failing = self.failing.lock().unwrap();
+        match error {
+            Some(error) => failing.insert(call, error),
+            None => failing.remove(&call),
+        };
+    }
+
+    /// How many such calls were done so far.
+    pub(crate) fn count(&self, call: Call) -> usize {
+        self.done.borrow().get(&call).copied().unwrap_or(0)
+    }
+
+    /// Waits until so many such calls were done.
+    pub(crate) async fn until(&self, call: Call, count: usize) {
+        let mut done = self.done.subscribe();
+        let there = done.wait_for(|done| done.get(&call).copied().unwrap_or(0) >= count);
+        timeout(PATIENCE, there).await.expect("the call").unwrap();
+    }
+
+    /// The rooms of each read of heads so far.
+    pub(crate) fn heads_read(&self) -> Vec<Vec<String>> {
+        let name = |rooms: &Vec<RoomId>| rooms.iter().map(ToString::to_string).collect();
+        self.heads.lock().unwrap().iter().map(name).collect()
+    }
+
+    async fn answer<T>(&self, call: Call, done: Result<T, StoreError>) -> Result<T, StoreError> {
+        self.done.send_modify(|done| *done.entry(call).or_default() += 1);
+        let mut held = self.held.subscribe();
+        let _ = held.wait_for(|held| !held.contains(&call)).await;
+        done
+    }
+
+    fn may(&self, call: Call) -> Result<(), StoreError> {
+        self.failing.lock().unwrap().get(&call).cloned().map_or(Ok(()), Err)
+    }
+}
+
+#[tonic::async_trait]
+impl Store for Shared {
+    fn is_volatile(&self) -> bool {
+        false
+    }
+
+    async fn claim(&self, claims: &[Claim]) -> Result<Vec<Claimed>, StoreError> {
+        self.may(Call::Claim)?;
+        let claimed = self.inner.claim(claims).await;
+        self.answer(Call::Claim, claimed).await
+    }
+
+    async fn append(&self, appends: &[Append]) -> Result<Vec<Appended>, StoreError> {
+        self.may(Call::Append)?;
+        let appended = self.inner.append(appends).await;
+        self.answer(Call::Append, appended).await
+    }
+
+    async fn heads(&self, rooms: &[RoomId]) -> Result<Vec<Option<Head>>, StoreError> {
+        self.may(Call::Heads)?;
+        self.heads.lock().unwrap().push(rooms.to_vec());
+        let heads = self.inner.heads(rooms).await;
+        self.answer(Call::Heads, heads).await
+    }
+
+    async fn read(&self, room: &RoomId, range: Range, limit: usize) -> Result<Page, StoreError> {
+        self.may(Call::Read)?;
+        let page = self.inner.read(room, range, limit).await;
+        self.answer(Call::Read, page).await
+    }
+
+    async fn find(
+        &self,
+        room: &RoomId,
+        author: Identity,
+        cmid: &Bytes,
+    ) -> Result<Option<Found>, StoreError> {
+        self.inner.find(room, author, cmid).await
+    }
+
+    async fn superseded(&self, shard: &ShardId) -> Result<Vec<Superseded>, StoreError> {
+        self.inner.superseded(shard).await
+    }
+
+    async fn redact(&self, room: &RoomId, seq: Seq) -> Result<bool, StoreError> {
+        self.inner.redact(room, seq).await
+    }
+
+    async fn release(&self, _: &RoomId) {}
+}
