@@ -92,6 +92,9 @@ pub enum Outcome {
         roster: Vec<UserName>,
         /// True if a presence of this name follows.
         announced: bool,
+        /// To whoever left off somewhere: whether nothing is missing since, and what
+        /// they missed and may see, up to the room's head.
+        resumed: Option<(Verdict, Vec<Entry>)>,
     },
     /// The session is not in the room.
     Gone,

@@ -71,6 +71,17 @@ pub struct Join {
     pub request_id: u64,
     /// Who comes.
     pub newcomer: Newcomer,
+    /// Where they left off, if they did not begin anew.
+    pub resume: Option<Resume>,
+}
+
+/// Where somebody left off who comes again.
+#[derive(Clone, Debug)]
+pub struct Resume {
+    /// Up to where they have the room.
+    pub position: Position,
+    /// What the shell read of the log after that, if it had to.
+    pub replay: Option<Replay>,
 }
 
 /// A session and who it says it is.
@@ -151,15 +162,15 @@ pub struct Rejoin {
     pub replay: Option<Replay>,
 }
 
-/// Entries of the log after a mark, in order, without holes.
+/// Entries of the log, in order, without holes.
 #[derive(Clone, Debug)]
 pub struct Replay {
-    /// The entries; claims are left out.
+    /// All entries above `from`; claims are left out.
     pub entries: Vec<Entry>,
+    /// Above the mark if retention took what follows that, or if it is too much.
+    pub from: Seq,
     /// Up to which seq the log was read.
     pub up_to: Seq,
-    /// False if retention took some.
-    pub complete: bool,
 }
 
 /// Whether a replay is complete (contract, rule 9).
@@ -167,8 +178,11 @@ pub struct Replay {
 pub enum Verdict {
     /// All entries after the mark follow.
     Complete,
-    /// Retention took some of them.
-    Truncated,
+    /// Some of them are gone, or are too many to follow.
+    Truncated {
+        /// The first that is not.
+        first: Seq,
+    },
     /// The log is another one, or the mark is ahead of it.
     Reset,
 }

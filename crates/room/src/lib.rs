@@ -34,7 +34,7 @@ mod told;
 pub use effect::{Effect, Event, Outcome, Refusal};
 pub use input::{
     AppendResult, Duplicate, Entry, Input, Join, Kind, Newcomer, Origin, Publish, Rejoin, Replay,
-    Target, Verdict,
+    Resume, Target, Verdict,
 };
 pub use log::{Append, NewEntry};
 pub use machine::{Limits, Room};

@@ -222,6 +222,11 @@ impl Log {
         std::mem::take(&mut self.pending).into_iter().flat_map(|draft| draft.origins).collect()
     }
 
+    /// The ring has every entry above this one.
+    pub(crate) fn remembered_after(&self) -> Seq {
+        self.ring_after
+    }
+
     /// All entries that the ring still has.
     pub(crate) fn remembered(&self) -> impl Iterator<Item = &Entry> {
         self.ring.iter()

@@ -152,18 +152,20 @@ impl Room {
     }
 
     fn join(&mut self, join: Join, effects: &mut Vec<Effect>) {
-        let Join { link, connector, request_id, newcomer } = join;
+        let Join { link, connector, request_id, newcomer, resume } = join;
         let session = newcomer.session;
         let name = newcomer.name.clone();
         if let Some(grant) = self.standing_of(&newcomer, link) {
+            let resumed = resume.map(|resume| self.resume(resume, newcomer.identity));
             let position = self.attach(link, None, effects);
-            let outcome =
-                Outcome::Joined { grant, position, roster: self.roster.names(), announced: false };
+            let roster = self.roster.names();
+            let outcome = Outcome::Joined { grant, position, roster, announced: false, resumed };
             return self.reply(link, request_id, Ok(outcome), effects);
         }
         if let Err(refusal) = self.may_join(&newcomer) {
             return self.reply(link, request_id, Err(refusal), effects);
         }
+        let resumed = resume.map(|resume| self.resume(resume, newcomer.identity));
         let announced = self.roster.get(&name).is_none();
         self.displace(&name, effects);
         // A session goes by one name: under the one that it had it leaves.
@@ -172,7 +174,8 @@ impl Room {
         let grant = self.next_grant();
         self.admit(newcomer, link, connector, grant);
         let position = self.attach(link, announced.then_some(&name), effects);
-        let outcome = Outcome::Joined { grant, position, roster: self.roster.names(), announced };
+        let roster = self.roster.names();
+        let outcome = Outcome::Joined { grant, position, roster, announced, resumed };
         self.reply(link, request_id, Ok(outcome), effects);
         if let Some(former) = former {
             self.announce(&former.name, false, None, effects);
@@ -187,6 +190,13 @@ impl Room {
         let member = self.roster.by_session(link, newcomer.session)?;
         (member.name == newcomer.name && member.identity == newcomer.identity)
             .then_some(member.grant)
+    }
+
+    /// True if a session that wants to come in over `link` will not be refused, as
+    /// things are: only then what it missed is worth a read of the log.
+    #[must_use]
+    pub fn lets_in(&self, newcomer: &Newcomer, link: LinkId) -> bool {
+        self.standing_of(newcomer, link).is_some() || self.may_join(newcomer).is_ok()
     }
 
     /// One name, one member: decided here, by the room's owner.
@@ -228,12 +238,13 @@ impl Room {
     ) {
         let Newcomer { session, name, identity, has_secret } = newcomer;
         let place = Place::Session { link, connector, session };
+        let since = self.log.head;
         match self.roster.get(&name) {
             Some(holder) if holder.identity == identity && holder.has_secret == has_secret => {
                 self.roster.relocate(&name, place);
-                self.roster.grant(&name, grant);
+                self.roster.grant(&name, grant, since);
             }
-            _ => self.roster.put(Member { name, identity, has_secret, grant, place }),
+            _ => self.roster.put(Member { name, identity, has_secret, grant, place, since }),
         }
     }
 
@@ -307,6 +318,7 @@ impl Room {
                 has_secret: false,
                 grant,
                 place,
+                since: self.log.head,
             });
             self.announce(name, true, None, effects);
         }

@@ -1,16 +1,17 @@
 //! How a connector brings its members back after a lost link or a move, without
-//! noise: nobody is told of what did not change.
+//! noise: nobody is told of what did not change. And what those missed who come back.
 
 use std::collections::HashSet;
 
-use model::{ConnectorId, Grant, LinkId, Position, Seq, SessionId, UserName};
+use model::{ConnectorId, Grant, Identity, LinkId, Position, Seq, SessionId, UserName};
 
 use crate::{
-    Effect, Entry, Member, Newcomer, Outcome, Place, Refusal, Rejoin, Replay, Room, Verdict,
+    Effect, Entry, Kind, Member, Newcomer, Outcome, Place, Refusal, Rejoin, Replay, Resume, Room,
+    Verdict,
 };
 
 impl Room {
-    /// True if a re-join from `mark` can be answered from the room's memory; else
+    /// True if what follows `mark` can be told from the room's memory; else
     /// the shell reads the log first.
     #[must_use]
     pub fn remembers(&self, mark: Position) -> bool {
@@ -153,21 +154,56 @@ impl Room {
             let said = self.log.remembered().filter(|entry| self.concerns(entry, link));
             return (Verdict::Reset, said.cloned().collect());
         }
-        if mark.seq > self.log.head {
+        let (verdict, mut entries) = self.missed(mark, read);
+        match verdict {
+            Verdict::Complete => entries.retain(|entry| self.concerns(entry, link)),
+            Verdict::Truncated { .. } | Verdict::Reset => entries.clear(),
+        }
+        (verdict, entries)
+    }
+
+    /// What follows where somebody left off, for them alone.
+    pub(crate) fn resume(&self, resume: Resume, who: Identity) -> (Verdict, Vec<Entry>) {
+        let (verdict, mut entries) = self.missed(resume.position, resume.replay);
+        entries.retain(|entry| entry.is_for(who));
+        (verdict, entries)
+    }
+
+    /// All that follows a mark, or as much of it as there is, without holes up to the
+    /// room's head.
+    fn missed(&self, mark: Position, read: Option<Replay>) -> (Verdict, Vec<Entry>) {
+        if mark.epoch != self.epoch || mark.seq > self.log.head {
             return (Verdict::Reset, Vec::new());
         }
-        let (mut entries, from) = match read {
-            Some(read) if !read.complete => return (Verdict::Truncated, Vec::new()),
-            Some(read) => (read.entries, read.up_to),
-            None => (Vec::new(), mark.seq),
-        };
-        let Some(newer) = self.log.since(from) else { return (Verdict::Truncated, Vec::new()) };
-        entries.extend(newer.cloned());
+        let read = read.unwrap_or(Replay { entries: Vec::new(), from: mark.seq, up_to: mark.seq });
+        let (mut entries, mut from) = (read.entries, read.from.max(mark.seq));
+        match self.log.since(read.up_to) {
+            Some(newer) => entries.extend(newer.cloned()),
+            None => {
+                // What was read does not reach to what is remembered.
+                from = self.log.remembered_after();
+                entries = self.log.remembered().cloned().collect();
+            }
+        }
         // The log may be ahead of what this room was told of its own append: that will
         // be pushed.
-        let missed = mark.seq.next()..=self.log.head;
-        entries.retain(|entry| missed.contains(&entry.seq) && self.concerns(entry, link));
-        (Verdict::Complete, entries)
+        entries.retain(|entry| from < entry.seq && entry.seq <= self.log.head);
+        let is_complete = from == mark.seq;
+        let truncated = Verdict::Truncated { first: from.next() };
+        (if is_complete { Verdict::Complete } else { truncated }, entries)
+    }
+}
+
+impl Entry {
+    /// True if somebody may see it, now and in history.
+    #[must_use]
+    pub fn is_for(&self, who: Identity) -> bool {
+        match &self.kind {
+            Kind::Message => true,
+            Kind::Whisper { target_identity, .. } => {
+                *target_identity == who || self.author_identity == who
+            }
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use model::{ConnectorId, Grant, Identity, LinkId, SessionId, UserName};
+use model::{ConnectorId, Grant, Identity, LinkId, Seq, SessionId, UserName};
 
 /// One name in the room.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -17,6 +17,9 @@ pub struct Member {
     pub grant: Grant,
     /// Where it is.
     pub place: Place,
+    /// The room's newest entry when it came there: what was whispered to it up to
+    /// then, its link was not sent as an event.
+    pub since: Seq,
 }
 
 /// Where a member is.
@@ -139,10 +142,10 @@ impl Roster {
         }
     }
 
-    /// Changes a member's right.
-    pub(crate) fn grant(&mut self, name: &UserName, grant: Grant) {
+    /// Changes a member's right, from the entry after `since` on.
+    pub(crate) fn grant(&mut self, name: &UserName, grant: Grant, since: Seq) {
         if let Some(member) = self.members.get_mut(name) {
-            member.grant = grant;
+            (member.grant, member.since) = (grant, since);
         }
     }
 

@@ -128,6 +128,19 @@ impl Room {
         }
     }
 
+    /// True if `entry` is told by an event over `link`: somebody was there when it was
+    /// said, or it is for all.
+    fn was_sent(&self, entry: &Entry, link: LinkId) -> bool {
+        let came_before = |target| {
+            let member: Option<&crate::Member> = self.roster.get(target);
+            member.is_some_and(|member| member.since < entry.seq)
+        };
+        match &entry.kind {
+            Kind::Message => true,
+            Kind::Whisper { target, .. } => self.concerns(entry, link) && came_before(target),
+        }
+    }
+
     /// The link that leads to somebody; nobody else under that name will do.
     fn link_of(&self, name: &UserName, identity: Identity) -> Option<LinkId> {
         let member = self.roster.get(name).filter(|member| member.identity == identity)?;
@@ -142,6 +155,6 @@ impl Room {
     pub fn sent_since(&self, link: LinkId, after: Position) -> Option<Vec<Entry>> {
         let digest = self.links.get(&link).filter(|digest| digest.epoch == after.epoch)?;
         let entries = self.log.since(after.seq)?;
-        Some(entries.filter(|e| e.seq <= digest.head && self.concerns(e, link)).cloned().collect())
+        Some(entries.filter(|e| e.seq <= digest.head && self.was_sent(e, link)).cloned().collect())
     }
 }

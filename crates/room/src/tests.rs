@@ -3,6 +3,7 @@
 
 mod connectors;
 mod members;
+mod missed;
 mod moves;
 mod properties;
 mod rejoins;
@@ -20,7 +21,7 @@ use model::{
 
 use crate::{
     Append, AppendResult, Duplicate, Effect, Entry, Event, Input, Join, Kind, Limits, Newcomer,
-    Origin, Outcome, Publish, Refusal, Rejoin, Replay, Room, Target,
+    Origin, Outcome, Publish, Refusal, Rejoin, Replay, Resume, Room, Target, Verdict,
 };
 use connectors::Connectors;
 
@@ -34,14 +35,17 @@ const LIMITS: Limits = Limits { members_max: 4, pending_max: 3, ring_max: 3, gra
 /// with a prime (`A`, `A'`); a request is called by the number of its step.
 ///
 /// ```text
-/// A1+ann          session 1 of A joins as ann; A1+ann=key: and can prove it by key
+/// A1+ann          session 1 of A joins as ann; A1+ann=key: and can prove it by key;
+///                 A1+ann@3: it had the room up to 3 (@3?: of another epoch); with
+///                 +4,5 or +lost 3 as below
 /// A1- A1!hi       it leaves; it says hi; A1!hi#c: under the cmid c
 /// A1>bob!psst     it whispers to bob
 /// A lost          link A is lost
 /// A' rejoin @3 1+ann:1 2+bob        A comes back, has the room up to 3 (@3?: of
 ///                 another epoch) and two members, the first with grant 1 (<1: of an
 ///                 earlier owner); +4,5: the shell has read 4 and 5 of the log;
-///                 +lost: some are not there any more
+///                 +lost 3: all up to 3 are not there any more; +lost 3,4,5: and it
+///                 has read 4 and 5
 /// A fetch @3      what A was sent after 3
 /// append stored failed unknown fenced dup 0@2      the end of an append; 0@2!: with
 ///                 another content; store: append and stored
@@ -119,12 +123,12 @@ impl Stage {
                 self.now_ms += rest.parse::<u64>().unwrap();
                 Input::Tick { now_ms: self.now_ms }
             }
-            _ => self.said(number, first),
+            _ => self.said(number, first, rest),
         }
     }
 
     /// A step of one session, `A1+ann`, or of a back end, `bot!hi`.
-    fn said(&mut self, number: u64, step: &str) -> Input {
+    fn said(&mut self, number: u64, step: &str, read: &str) -> Input {
         let at = step.find(['+', '-', '!', '>']).unwrap();
         let (who, what) = step.split_at(at);
         let (_, argument) = what.split_at(1);
@@ -138,9 +142,14 @@ impl Stage {
         match &what[..1] {
             "+" => {
                 let connector = connector(who);
-                let newcomer = newcomer(&who[..1], session, argument);
+                let (named, mark) = argument.split_at(argument.find('@').unwrap_or(argument.len()));
+                let newcomer = newcomer(&who[..1], session, named);
                 self.connectors.expect_join(link, number, &newcomer);
-                Input::Join(Join { link, connector, request_id, newcomer })
+                let resume = (!mark.is_empty()).then(|| position(mark)).map(|position| {
+                    let replay = (!read.is_empty()).then(|| replay(position, read));
+                    Resume { position, replay }
+                });
+                Input::Join(Join { link, connector, request_id, newcomer, resume })
             }
             "-" => {
                 self.connectors.expect_leave(link, number, session);
@@ -255,11 +264,27 @@ fn position(text: &str) -> Position {
     Position { epoch, seq: Seq(seq.parse().unwrap()) }
 }
 
+/// `+4,5` or `+lost 3,4,5`: what was read after a mark.
+fn replay(mark: Position, read: &str) -> Replay {
+    let seqs = |seqs: &str| seqs.split(',').map(old_entry).collect::<Vec<Entry>>();
+    match read.strip_prefix("+lost ") {
+        Some(read) => {
+            let mut entries = seqs(read);
+            let up_to = entries.last().unwrap().seq;
+            Replay { from: entries.remove(0).seq, entries, up_to }
+        }
+        None => {
+            let entries = seqs(read.strip_prefix('+').unwrap());
+            Replay { from: mark.seq, up_to: entries.last().unwrap().seq, entries }
+        }
+    }
+}
+
 /// `@3 1+ann:1 2+bob=key<5 +4,5`
 fn rejoin(number: u64, first: &str, link: LinkId, what: &str) -> Rejoin {
+    let (what, read) = what.split_at(what.find(" +").unwrap_or(what.len()));
     let mut words = what.split(' ');
     let mark = position(words.next().unwrap());
-    let (read, members): (Vec<&str>, Vec<&str>) = words.partition(|word| word.starts_with('+'));
     let member = |word: &str| {
         let (session, who) = word.split_once('+').unwrap();
         let (who, grant) = match who.split_once([':', '<']) {
@@ -270,14 +295,8 @@ fn rejoin(number: u64, first: &str, link: LinkId, what: &str) -> Rejoin {
         let grant = grant.map(|number| Grant { fence, number: number.parse().unwrap() });
         (newcomer(&first[..1], SessionId(session.parse().unwrap()), who), grant)
     };
-    let replay = read.first().map(|read| match read.strip_prefix('+').unwrap() {
-        "lost" => Replay { entries: Vec::new(), up_to: mark.seq, complete: false },
-        seqs => {
-            let entries: Vec<Entry> = seqs.split(',').map(old_entry).collect();
-            Replay { up_to: entries.last().unwrap().seq, entries, complete: true }
-        }
-    });
-    let members = members.into_iter().map(member).collect();
+    let replay = (!read.is_empty()).then(|| replay(mark, read.trim_start()));
+    let members = words.map(member).collect();
     Rejoin { link, connector: connector(first), request_id: number, mark, members, replay }
 }
 
@@ -336,14 +355,20 @@ fn answer(outcome: &Result<Outcome, Refusal>) -> String {
     let names =
         |roster: &[UserName]| roster.iter().map(UserName::as_str).collect::<Vec<_>>().join(" ");
     match outcome {
-        Ok(Outcome::Joined { grant, position, roster, announced }) => {
+        Ok(Outcome::Joined { grant, position, roster, announced, resumed }) => {
             let new = if *announced { " new" } else { "" };
-            format!("in:{} @{} [{}]{new}", grant.number, position.seq.0, names(roster))
+            let (number, at) = (grant.number, position.seq.0);
+            let mut text = format!("in:{number} @{at} [{}]{new}", names(roster));
+            if let Some((verdict, entries)) = resumed {
+                text += &format!(" {}{}", self::verdict(*verdict), missed(entries));
+            }
+            text
         }
         Ok(Outcome::Gone) => "gone".into(),
         Ok(Outcome::Published { position, .. }) => format!("stored {}", position.seq.0),
         Ok(Outcome::Rejoined { verdict, position, entries, roster, readmitted, refused }) => {
-            let mut text = format!("{verdict:?} @{} [{}]", position.seq.0, names(roster));
+            let verdict = self::verdict(*verdict);
+            let mut text = format!("{verdict} @{} [{}]", position.seq.0, names(roster));
             for (session, grant) in readmitted {
                 let sign = if grant.fence == FENCE { ':' } else { '<' };
                 text += &format!(" {}{sign}{}", session.0, grant.number);
@@ -351,13 +376,22 @@ fn answer(outcome: &Result<Outcome, Refusal>) -> String {
             for session in refused {
                 text += &format!(" not {}", session.0);
             }
-            if !entries.is_empty() {
-                text += &format!(" missed{}", seqs(entries));
-            }
-            text
+            text + &missed(entries)
         }
         Err(refusal) => format!("{refusal:?}"),
     }
+}
+
+/// `Truncated:3`: 3 is the first that is left.
+fn verdict(verdict: Verdict) -> String {
+    match verdict {
+        Verdict::Truncated { first } => format!("Truncated:{}", first.0),
+        other => format!("{other:?}"),
+    }
+}
+
+fn missed(entries: &[Entry]) -> String {
+    if entries.is_empty() { String::new() } else { format!(" missed{}", seqs(entries)) }
 }
 
 fn seqs(entries: &[Entry]) -> String {

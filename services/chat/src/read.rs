@@ -1,76 +1,130 @@
-//! Reads of the log: for re-joins, and for history.
+//! Reads of the log: for those who come back, and for history.
 
-use model::{Position, RoomId, Seq};
-use room::{Input, Refusal, Replay};
+use std::collections::VecDeque;
+
+use model::{Fence, RoomId, Seq};
+use room::{Entry, Input, Refusal, Replay, Resume};
 use store::{Page, Range};
 
 use crate::{
-    rooms::{Command, Rooms, Slot},
+    rooms::{Command, Rooms},
     translate,
 };
 
 /// Entries that one read of the store asks for.
 const PAGE: usize = 500;
-/// Entries that a re-join replays at most; a connector that missed more is told
-/// that some are missing.
-const REPLAY_MAX: usize = 10_000;
+/// How far back a replay reaches at most, in entries; whoever missed more is told that
+/// some are missing.
+const REPLAY_MAX: u64 = 10_000;
 /// Bytes of content that a re-join replays at most, so that with what the room
 /// remembers it fits one message of the link; as above for more.
-const REPLAY_BYTES_MAX: usize = 24 << 20;
+const REJOIN_BYTES_MAX: usize = 24 << 20;
+/// The same for one session that comes back: many may at once.
+const RESUME_BYTES_MAX: usize = 8 << 20;
+/// Replays that are being read at once, so that what they hold is bounded.
+pub(crate) const REPLAYS_AT_ONCE: usize = 8;
 
-/// Reads what a re-join missed, until it meets what the room remembers, and then
-/// applies it. Nothing can come between: the last step is under the room's lock.
-pub(crate) async fn rejoin(rooms: Rooms, id: RoomId, command: Command) {
-    let Input::Rejoin(mut rejoin) = command.input else { return };
-    let mut replay = Replay { entries: Vec::new(), up_to: rejoin.mark.seq, complete: true };
-    let mut bytes = 0;
+/// Reads what somebody missed, until it meets what the room remembers, and then
+/// applies their command. Nothing can come between: the last step is under the room's
+/// lock.
+pub(crate) async fn replay(rooms: Rooms, id: RoomId, fence: Fence, command: Command) {
+    let Ok(_permit) = rooms.0.replays.acquire().await else { return };
+    let Some(mut missed) = rooms.read(&id, |open| Missed::new(&command, open.head().seq)).flatten()
+    else {
+        // Given up in the meantime, and perhaps claimed again: from the start.
+        return rooms.submit(&id, command);
+    };
     loop {
-        match rooms.0.store.read(&id, Range::After(replay.up_to), PAGE).await {
-            Ok(page) => extend(&mut replay, &mut bytes, rejoin.mark, page),
+        let page = match rooms.0.store.read(&id, Range::After(missed.up_to), PAGE).await {
+            Ok(page) => page,
             Err(error) => {
-                tracing::warn!(error = %error, "cannot read what a connector missed");
-                let command = Command { input: Input::Rejoin(rejoin), ..command };
-                return rooms.refuse(&id, &command, Refusal::Unavailable);
+                tracing::warn!(error = %error, "cannot read what somebody missed");
+                rooms.refuse(&id, &command, Refusal::Unavailable);
+                return rooms.replay_read(&id, fence, &command, None);
             }
+        };
+        if page.head.is_none_or(|head| head.fence != fence) {
+            rooms.supersede(&id, fence);
+            return rooms.submit(&id, command);
         }
-        let (mut joined, mut is_open) = (false, false);
-        rooms.with_slot(&id, |slot| {
-            let Slot::Open(open) = slot else { return false };
-            is_open = true;
-            joined = !replay.complete || open.room.joins(replay.up_to);
-            if !joined {
-                return false;
-            }
-            rejoin.replay = Some(replay.clone());
-            rooms.apply_to(&id, open, Input::Rejoin(rejoin.clone()))
-        });
-        if joined {
-            return;
-        }
-        if !is_open {
-            // Given up in the meantime, and perhaps claimed again: from the start.
-            return rooms.submit(&id, Command { input: Input::Rejoin(rejoin), ..command });
+        missed.extend(page);
+        let joins = |open: &room::Room| (open.fence() == fence).then(|| open.joins(missed.up_to));
+        match rooms.read(&id, joins).flatten() {
+            None => return rooms.submit(&id, command),
+            Some(true) => return rooms.replay_read(&id, fence, &command, Some(missed.into())),
+            Some(false) => {}
         }
     }
 }
 
-/// Adds a page to a replay, or finds that it cannot be complete.
-fn extend(replay: &mut Replay, bytes: &mut usize, mark: Position, page: Page) {
-    let same_epoch = page.head.is_some_and(|head| head.position.epoch == mark.epoch);
-    let Some(last) = page.entries.last().map(|row| row.seq) else {
-        // The log ends here, but the room's memory does not reach back to it: only if
-        // the room's head was never stored, which cannot be.
-        replay.complete = false;
-        return;
-    };
-    if !same_epoch || page.taken > replay.up_to {
-        replay.complete = false;
-        return;
+/// What was read so far: all above `from`, without holes.
+#[derive(Debug)]
+struct Missed {
+    entries: VecDeque<Entry>,
+    bytes: usize,
+    bytes_max: usize,
+    from: Seq,
+    up_to: Seq,
+}
+
+impl Missed {
+    /// For whoever is behind in a room of which `head` is the newest entry; `None` if
+    /// the command brings nobody back.
+    fn new(command: &Command, head: Seq) -> Option<Self> {
+        let (mark, bytes_max) = match &command.input {
+            Input::Rejoin(rejoin) => (rejoin.mark.seq, REJOIN_BYTES_MAX),
+            Input::Join(join) => (join.resume.as_ref()?.position.seq, RESUME_BYTES_MAX),
+            _ => return None,
+        };
+        let from = mark.max(Seq(head.0.saturating_sub(REPLAY_MAX)));
+        Some(Self { entries: VecDeque::new(), bytes: 0, bytes_max, from, up_to: from })
     }
-    let entries = page.entries.into_iter().filter_map(translate::from_row);
-    replay.entries.extend(entries.inspect(|entry| *bytes += entry.content.len()));
-    replay.up_to = last;
-    replay.complete = replay.entries.len() <= REPLAY_MAX && *bytes <= REPLAY_BYTES_MAX;
+
+    /// Adds a page that was read after `up_to`.
+    fn extend(&mut self, page: Page) {
+        if page.taken > self.up_to {
+            // The page does not join what was read before.
+            self.entries.clear();
+            self.bytes = 0;
+            self.from = page.taken;
+            self.up_to = page.taken;
+        }
+        let head = page.head.map_or(Seq(0), |head| head.position.seq);
+        // An empty page ends the log.
+        self.up_to = page.entries.last().map_or(head, |row| row.seq).max(self.up_to);
+        for entry in page.entries.into_iter().filter_map(translate::from_row) {
+            if entry.seq > self.from {
+                self.bytes += entry.content.len();
+                self.entries.push_back(entry);
+            }
+        }
+        while self.bytes > self.bytes_max
+            && let Some(oldest) = self.entries.pop_front()
+        {
+            self.bytes -= oldest.content.len();
+            self.from = oldest.seq;
+        }
+    }
+}
+
+impl From<Missed> for Replay {
+    fn from(missed: Missed) -> Self {
+        let Missed { entries, from, up_to, .. } = missed;
+        Self { entries: entries.into(), from, up_to }
+    }
+}
+
+/// Gives a command what was read for it.
+pub(crate) fn with_replay(mut input: Input, replay: Replay) -> Input {
+    match &mut input {
+        Input::Rejoin(rejoin) => rejoin.replay = Some(replay),
+        Input::Join(join) => {
+            join.resume =
+                join.resume.take().map(|resume| Resume { replay: Some(replay), ..resume });
+        }
+        _ => {}
+    }
+    input
 }
 
 /// Which page of a room's history is asked for.

@@ -26,12 +26,12 @@ use room::{Input, Limits, Refusal, Room};
 use rpc::chat::v1 as pb;
 use store::Store;
 use tokio::{
-    sync::{Notify, mpsc, oneshot, watch},
+    sync::{Notify, Semaphore, mpsc, oneshot, watch},
     time::Instant,
 };
 
 use self::line::Line;
-use crate::{content::ContentRules, metrics::Metrics, outbox::Outbox};
+use crate::{content::ContentRules, metrics::Metrics, outbox::Outbox, read::REPLAYS_AT_ONCE};
 
 /// A handle; clones share the rooms.
 #[derive(Clone, Debug)]
@@ -64,6 +64,7 @@ pub(crate) struct Inner {
     /// Rooms in which somebody waits for a read of the head.
     unread: Mutex<Vec<RoomId>>,
     pub(crate) read_heads: Notify,
+    pub(crate) replays: Semaphore,
     /// True while the store has not answered for 3 s.
     pub(crate) store_unreachable: AtomicBool,
     /// True once the process was asked to stop.
@@ -141,6 +142,7 @@ impl Rooms {
             append: Notify::new(),
             unread: Mutex::default(),
             read_heads: Notify::new(),
+            replays: Semaphore::new(REPLAYS_AT_ONCE),
             store_unreachable: AtomicBool::new(false),
             draining: AtomicBool::new(false),
         };
@@ -325,7 +327,7 @@ impl Rooms {
         let mut is_idle = false;
         self.with_slot(id, |slot| {
             let Slot::Open(open) = slot else { return false };
-            is_idle = open.room.is_empty() && open.line.is_empty();
+            is_idle = open.room.is_empty() && open.line.is_idle();
             if is_idle {
                 self.give_up(id, open, Input::Release, "idle");
                 let (waiting, seen) = (Vec::new(), Fence::default());

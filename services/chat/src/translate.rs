@@ -53,14 +53,20 @@ pub(crate) fn event(
 fn result(fence: Fence, outcome: Outcome) -> reply::Result {
     let names = |roster: Vec<model::UserName>| roster.iter().map(ToString::to_string).collect();
     match outcome {
-        Outcome::Joined { grant, position, roster, announced } => {
+        Outcome::Joined { grant, position, roster, announced, resumed } => {
+            let (verdict, entries) = match resumed {
+                Some((verdict, entries)) => (Some(verdict), entries),
+                None => (None, Vec::new()),
+            };
             reply::Result::Joined(pb::Joined {
                 grant: Some(grant.into()),
                 fence: Some(fence.into()),
                 position: Some(position.into()),
                 roster: names(roster),
                 announced,
-                ..pb::Joined::default()
+                verdict: verdict.map_or(pb::Verdict::Unspecified, self::verdict).into(),
+                first: verdict.map_or(0, first),
+                entries: entries.into_iter().map(entry).collect(),
             })
         }
         Outcome::Gone => reply::Result::Gone(pb::Gone {}),
@@ -80,7 +86,7 @@ fn result(fence: Fence, outcome: Outcome) -> reply::Result {
                 roster: names(roster),
                 readmitted: readmitted.collect(),
                 refused_session_ids: refused.into_iter().map(|session| session.0).collect(),
-                first: 0,
+                first: first(verdict),
             })
         }
     }
@@ -110,8 +116,16 @@ pub(crate) fn entry(entry: room::Entry) -> pb::Entry {
 fn verdict(verdict: Verdict) -> pb::Verdict {
     match verdict {
         Verdict::Complete => pb::Verdict::Complete,
-        Verdict::Truncated => pb::Verdict::Truncated,
+        Verdict::Truncated { .. } => pb::Verdict::Truncated,
         Verdict::Reset => pb::Verdict::Reset,
+    }
+}
+
+/// Of what is incomplete, the first entry that is left; else 0.
+fn first(verdict: Verdict) -> u64 {
+    match verdict {
+        Verdict::Truncated { first } => first.0,
+        Verdict::Complete | Verdict::Reset => 0,
     }
 }
 

@@ -23,6 +23,8 @@ pub(super) struct Connectors {
 pub(super) struct Known {
     /// Who is in over this link.
     pub(super) sessions: BTreeMap<SessionId, (UserName, Identity)>,
+    /// The room's newest entry when each of them came.
+    came: BTreeMap<SessionId, Seq>,
     /// The room, while somebody is in over this link.
     pub(super) attached: Option<Attached>,
     /// The sum of all that the shard said that its digest changes by.
@@ -133,12 +135,16 @@ impl Connectors {
     }
 
     /// Both sides of every link agree, and all know the same roster.
-    pub(super) fn compare(&self, room: &Room, closed: bool) {
+    pub(super) fn compare(&mut self, room: &Room, closed: bool) {
         let members: Vec<UserName> = room.members().map(|member| member.name.clone()).collect();
         let roster: BTreeSet<UserName> = members.iter().cloned().collect();
         assert_eq!(roster.len(), members.len(), "one name, one member");
         assert_eq!(room.len(), members.len());
-        for (link, known) in &self.links {
+        for (link, known) in &mut self.links {
+            known.came.retain(|session, _| known.sessions.contains_key(session));
+            for session in known.sessions.keys() {
+                known.came.entry(*session).or_insert(room.head().seq);
+            }
             let digest = known.attached.as_ref().map(|attached| attached.digest(&self.room));
             assert_eq!(known.sum, digest.map_or(0, |digest| digest.value()), "sum of {link:?}");
             assert_eq!(room.digest(*link), digest, "digest of {link:?}");
@@ -180,6 +186,17 @@ impl Known {
         }
     }
 
+    /// True if an entry was told by an event: somebody it is for was there.
+    pub(super) fn heard(&self, entry: &Entry) -> bool {
+        let is_for = |name: &UserName, who: &Identity| match &entry.kind {
+            Kind::Message => true,
+            Kind::Whisper { target, target_identity } => (name, who) == (target, target_identity),
+        };
+        self.sessions.iter().any(|(session, (name, who))| {
+            is_for(name, who) && (entry.kind == Kind::Message || self.came[session] < entry.seq)
+        })
+    }
+
     fn on_event(&mut self, event: &Event, asked: &HashMap<u64, Asked>) {
         match event {
             Event::Reply { request_id, outcome: Ok(outcome) } => {
@@ -219,7 +236,10 @@ impl Known {
                 Outcome::Joined { position, roster, announced, .. },
                 Asked::Join(session, name, identity),
             ) => {
-                self.sessions.insert(*session, (name.clone(), *identity));
+                let former = self.sessions.insert(*session, (name.clone(), *identity));
+                if former.is_some_and(|former| former != (name.clone(), *identity)) {
+                    self.came.remove(session);
+                }
                 assert!(roster.contains(name), "in, but not in the roster");
                 let Some(attached) = &self.attached else {
                     let others = roster.iter().filter(|other| !announced || *other != name);
@@ -239,6 +259,7 @@ impl Known {
                 let who = |m: &Newcomer| (m.session, (m.name.clone(), m.identity));
                 // Of a session that is brought twice, the first counts.
                 self.sessions = members.iter().rev().filter(is_in).map(who).collect();
+                self.came.clear();
                 let roster = roster.iter().cloned().collect();
                 self.attached =
                     Some(Attached { epoch: position.epoch, head: position.seq, roster });

@@ -7,7 +7,7 @@ use super::sim::{NAMES, Sim};
 /// What may happen. Connectors, sessions and names are few, so that they meet.
 #[derive(Clone, Debug)]
 pub(super) enum Op {
-    Join { at: usize, session: u64, name: usize, secret: bool },
+    Join { at: usize, session: u64, name: usize, secret: bool, left_off: Option<LeftOff> },
     Leave { at: usize, session: u64 },
     Say { at: usize, session: u64, to: Option<usize>, cmid: u8, content: bool },
     Call { to: Option<usize>, cmid: u8 },
@@ -16,19 +16,35 @@ pub(super) enum Op {
     Report,
     Fail,
     Lose { at: usize },
-    Return { at: usize, without: Option<u64>, with: Option<usize>, stale: u64 },
+    Return { at: usize, without: Option<u64>, with: Option<usize>, left_off: LeftOff },
     Tick { ms: u64 },
     Kick { name: usize },
     Add { name: usize },
     Fetch { at: usize, back: u64 },
 }
 
+/// Where somebody left off who comes back.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LeftOff {
+    /// How far behind, or ahead.
+    pub(super) stale: u64,
+    /// Up to where the log is gone by now, if it has to be read.
+    pub(super) gone: u64,
+}
+
+fn left_off() -> impl Strategy<Value = LeftOff> {
+    let gone = prop_oneof![3 => Just(0), 1 => 0..8_u64];
+    (0..4_u64, gone).prop_map(|(stale, gone)| LeftOff { stale, gone })
+}
+
 fn op() -> impl Strategy<Value = Op> {
     let (at, session, name) = (0..3_usize, 1..4_u64, 0..NAMES.len());
     let to = prop::option::of(name.clone());
     prop_oneof![
-        4 => (at.clone(), session.clone(), name.clone(), any::<bool>())
-            .prop_map(|(at, session, name, secret)| Op::Join { at, session, name, secret }),
+        4 => (at.clone(), session.clone(), name.clone(), any::<bool>(), prop::option::of(left_off()))
+            .prop_map(|(at, session, name, secret, left_off)| {
+                Op::Join { at, session, name, secret, left_off }
+            }),
         1 => (at.clone(), session.clone()).prop_map(|(at, session)| Op::Leave { at, session }),
         5 => (at.clone(), session.clone(), to.clone(), 0..6_u8, prop::bool::weighted(0.2))
             .prop_map(|(at, session, to, cmid, content)| Op::Say { at, session, to, cmid, content }),
@@ -38,8 +54,10 @@ fn op() -> impl Strategy<Value = Op> {
         3 => Just(Op::Report),
         1 => Just(Op::Fail),
         1 => at.clone().prop_map(|at| Op::Lose { at }),
-        2 => (at.clone(), prop::option::of(session), prop::option::of(name.clone()), 0..4_u64)
-            .prop_map(|(at, without, with, stale)| Op::Return { at, without, with, stale }),
+        2 => (at.clone(), prop::option::of(session), prop::option::of(name.clone()), left_off())
+            .prop_map(|(at, without, with, left_off)| {
+                Op::Return { at, without, with, left_off }
+            }),
         1 => (0..60_u64).prop_map(|ms| Op::Tick { ms }),
         1 => name.clone().prop_map(|name| Op::Kick { name }),
         1 => name.prop_map(|name| Op::Add { name }),

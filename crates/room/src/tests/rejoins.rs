@@ -196,12 +196,12 @@ fn a_mark_beyond_the_ring_needs_the_log() {
         ("store", "A #5 stored 4 | A 4<3 ann: three | A #6 stored 5 | A 5<4 ann: four"),
         // The ring has 3, 4 and 5.
         ("B rejoin @2 1+bob:2", "A +bob | B #8 Complete @5 [ann bob] 1:2 missed 3 4 5"),
-        ("B' rejoin @1 1+bob:2", "B' #9 Truncated @5 [ann bob] 1:2"),
+        ("B' rejoin @1 1+bob:2", "B' #9 Truncated:3 @5 [ann bob] 1:2"),
         ("B'' rejoin @1 1+bob:2 +2", "B'' #10 Complete @5 [ann bob] 1:2 missed 2 3 4 5"),
         ("B''' rejoin @1 1+bob:2 +2,3", "B''' #11 Complete @5 [ann bob] 1:2 missed 2 3 4 5"),
-        ("B'''' rejoin @1 1+bob:2 +lost", "B'''' #12 Truncated @5 [ann bob] 1:2"),
+        ("B'''' rejoin @1 1+bob:2 +lost 2", "B'''' #12 Truncated:3 @5 [ann bob] 1:2"),
         // What was read has the last word, and what is not after the mark is left out.
-        ("B''''' rejoin @2 1+bob:2 +lost", "B''''' #13 Truncated @5 [ann bob] 1:2"),
+        ("B''''' rejoin @2 1+bob:2 +lost 3,4", "B''''' #13 Truncated:4 @5 [ann bob] 1:2"),
         ("B'''''' rejoin @2 1+bob:2 +2,3", "B'''''' #14 Complete @5 [ann bob] 1:2 missed 3 4 5"),
     ]);
 }

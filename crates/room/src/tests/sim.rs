@@ -7,40 +7,41 @@ use bytes::Bytes;
 use model::{LinkId, Position, Seq, SessionId};
 
 use super::{
-    EPOCH, FENCE, Stage, connector, identity, link_name, name, position,
+    EPOCH, FENCE, Stage, identity, name,
     properties::{End, Op},
     store::StoreModel,
 };
 use crate::{
-    Append, AppendResult, Effect, Entry, Event, Input, Join, Kind, Limits, Newcomer, Origin,
-    Outcome, Publish, Rejoin, Replay, Target, Verdict,
+    Append, AppendResult, Effect, Entry, Event, Input, Limits, Newcomer, Origin, Outcome, Publish,
+    Target,
 };
 
 pub(super) const NAMES: [&str; 4] = ["ann", "bob", "cat", "dan"];
 
 /// Small, so that the limits are met often.
-const LIMITS: Limits = Limits { members_max: 3, pending_max: 3, ring_max: 2, grace_ms: 100 };
+pub(super) const LIMITS: Limits =
+    Limits { members_max: 3, pending_max: 3, ring_max: 2, grace_ms: 100 };
 
 /// See the module.
 pub(super) struct Sim {
-    stage: Stage,
-    store: StoreModel,
+    pub(super) stage: Stage,
+    pub(super) store: StoreModel,
     in_flight: Option<Append>,
     /// How the append in flight ended, while the room was not told.
     ended: Option<AppendResult>,
     /// What each connector holds, also while its link is lost.
-    held: Vec<Held>,
+    pub(super) held: Vec<Held>,
     requests: u64,
     calls: BTreeMap<u64, usize>,
 }
 
 #[derive(Default)]
-struct Held {
+pub(super) struct Held {
     /// Counts its links.
-    link: u64,
-    up: bool,
-    sessions: BTreeMap<u64, (Newcomer, model::Grant)>,
-    mark: Option<Position>,
+    pub(super) link: u64,
+    pub(super) up: bool,
+    pub(super) sessions: BTreeMap<u64, (Newcomer, model::Grant)>,
+    pub(super) mark: Option<Position>,
 }
 
 impl Sim {
@@ -57,11 +58,11 @@ impl Sim {
         }
     }
 
-    fn link(&self, at: usize) -> LinkId {
+    pub(super) fn link(&self, at: usize) -> LinkId {
         LinkId(at as u64 * 10 + self.held[at].link)
     }
 
-    fn request(&mut self) -> u64 {
+    pub(super) fn request(&mut self) -> u64 {
         self.requests += 1;
         self.requests
     }
@@ -74,7 +75,9 @@ impl Sim {
 
     pub(super) fn run(&mut self, op: &Op) {
         match *op {
-            Op::Join { at, session, name, secret } => self.join(at, session, name, secret),
+            Op::Join { at, session, name, secret, left_off } => {
+                self.join(at, who(at, session, name, secret), left_off);
+            }
             Op::Leave { at, session } if self.held[at].up => {
                 let (link, request_id, session) =
                     (self.link(at), self.request(), SessionId(session));
@@ -111,8 +114,8 @@ impl Sim {
                 self.stage.connectors.lose(link);
                 self.apply(Input::LinkLost { link, now_ms: self.stage.now_ms });
             }
-            Op::Return { at, without, with, stale } if self.held[at].link < 9 => {
-                self.come_back(at, without, with, stale);
+            Op::Return { at, without, with, left_off } if self.held[at].link < 9 => {
+                self.come_back(at, without, with, left_off);
             }
             Op::Tick { ms } => {
                 self.stage.now_ms += ms;
@@ -129,17 +132,6 @@ impl Sim {
             Op::Fetch { at, back } => self.fetch(at, back),
             Op::Leave { .. } | Op::Say { .. } | Op::Fail | Op::Lose { .. } | Op::Return { .. } => {}
         }
-    }
-
-    fn join(&mut self, at: usize, session: u64, name: usize, secret: bool) {
-        if !self.held[at].up {
-            return;
-        }
-        let (link, request_id) = (self.link(at), self.request());
-        let newcomer = who(at, session, name, secret);
-        self.stage.connectors.expect_join(link, request_id, &newcomer);
-        let connector = connector(&link_name(link));
-        self.apply(Input::Join(Join { link, connector, request_id, newcomer }));
     }
 
     fn say(&mut self, origin: Origin, to: Option<usize>, cmid: u8, content: bool) {
@@ -189,68 +181,6 @@ impl Sim {
         all.filter(|(link, entry)| hears(*link, entry)).map(|(l, e)| (l, e.clone())).collect()
     }
 
-    fn come_back(&mut self, at: usize, without: Option<u64>, with: Option<usize>, stale: u64) {
-        let mut members: Vec<(Newcomer, Option<model::Grant>)> = Vec::new();
-        let kept = self.held[at].sessions.iter().filter(|(session, _)| Some(**session) != without);
-        members.extend(kept.map(|(_, (newcomer, grant))| (newcomer.clone(), Some(*grant))));
-        if let Some(name) = with {
-            let new_session = 10 + self.held[at].link;
-            members.push((who(at, new_session, name, name % 2 == 0), None));
-        }
-        self.held[at].link += 1;
-        self.held[at].up = true;
-        let (link, request_id) = (self.link(at), self.request());
-        // Mostly where the connector is, at times behind, in another log, or ahead.
-        let mark = self.held[at].mark.unwrap_or(Position { epoch: EPOCH, seq: Seq(0) });
-        let mark = match stale {
-            0 | 1 => Position { seq: Seq(mark.seq.0.saturating_sub(stale * 3)), ..mark },
-            2 => position("@1?"),
-            _ => Position { seq: Seq(mark.seq.0 + 1), ..mark },
-        };
-        let replay = (!self.stage.room.remembers(mark)).then(|| Replay {
-            entries: self.store.log.iter().filter(|entry| entry.seq > mark.seq).cloned().collect(),
-            up_to: self.store.head(),
-            complete: true,
-        });
-        let connector = connector(&link_name(link));
-        let rejoin = Rejoin { link, connector, request_id, mark, members, replay };
-        self.stage.connectors.expect_rejoin(&rejoin);
-        let effects = self.apply(Input::Rejoin(rejoin));
-        self.check_replay(link, mark, &effects);
-    }
-
-    /// A replay has all that the members who came back are entitled to.
-    fn check_replay(&self, link: LinkId, mark: Position, effects: &[Effect]) {
-        let rejoined = effects.iter().find_map(|effect| match effect {
-            Effect::Send {
-                event: Event::Reply { outcome: Ok(Outcome::Rejoined { verdict, entries, .. }), .. },
-                ..
-            } => Some((*verdict, entries)),
-            _ => None,
-        });
-        let (verdict, entries) = rejoined.expect("an answer");
-        let known = self.stage.connectors.known(link).expect("an open link");
-        // Without anybody behind it, a link may be told of what is for all.
-        let is_missed = |entry: &&Entry| {
-            let nobody = known.sessions.is_empty() && entry.kind == Kind::Message;
-            nobody || known.hears(entry)
-        };
-        let head = self.stage.room.head();
-        let told = &self.store.log[..usize::try_from(head.seq.0 - 1).unwrap()];
-        if mark.epoch != head.epoch {
-            // What is remembered of a log that began in the meantime.
-            let from = told.len().saturating_sub(LIMITS.ring_max);
-            assert_eq!(verdict, Verdict::Reset);
-            assert!(entries.iter().eq(told[from..].iter().filter(is_missed)), "what is new");
-        } else if mark.seq > head.seq {
-            assert_eq!((verdict, entries.len()), (Verdict::Reset, 0));
-        } else {
-            assert_eq!(verdict, Verdict::Complete);
-            let missed = told.iter().filter(|entry| entry.seq > mark.seq);
-            assert!(entries.iter().eq(missed.filter(is_missed)), "what was missed");
-        }
-    }
-
     fn fetch(&mut self, at: usize, back: u64) {
         let link = self.link(at);
         let Some(known) = self.stage.connectors.known(link) else { return };
@@ -264,11 +194,11 @@ impl Sim {
             return;
         };
         let sent = |entry: &&Entry| entry.seq > after && entry.seq <= attached.head;
-        let sent = self.store.log.iter().filter(sent).filter(|entry| known.hears(entry));
+        let sent = self.store.log.iter().filter(sent).filter(|entry| known.heard(entry));
         assert!(fetched.iter().eq(sent));
     }
 
-    fn apply(&mut self, input: Input) -> Vec<Effect> {
+    pub(super) fn apply(&mut self, input: Input) -> Vec<Effect> {
         self.apply_expecting(input, 0)
     }
 
@@ -372,7 +302,7 @@ impl Sim {
 }
 
 /// Who a session says it is: with a secret the same one everywhere.
-fn who(at: usize, session: u64, name: usize, has_secret: bool) -> Newcomer {
+pub(super) fn who(at: usize, session: u64, name: usize, has_secret: bool) -> Newcomer {
     let anonymous = format!("{at}/{session}");
     let identity = identity(if has_secret { NAMES[name] } else { &anonymous });
     Newcomer { session: SessionId(session), name: super::name(NAMES[name]), identity, has_secret }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use model::{ConnectorId, LinkId, RoomId, SessionId};
-use room::{Input, Join, Newcomer, Rejoin, Target};
+use room::{Input, Join, Newcomer, Rejoin, Resume, Target};
 use rpc::{Malformed, chat::v1 as pb, convert};
 
 use crate::rooms::Command;
@@ -25,7 +25,9 @@ pub(super) fn join(
     join: &pb::Join,
 ) -> Result<(RoomId, Command), Malformed> {
     let newcomer = newcomer(join.session_id, &join.user, &join.identity, join.has_secret)?;
-    let input = Input::Join(Join { link, connector: connector.clone(), request_id, newcomer });
+    let resume = join.resume.map(|at| Resume { position: at.into(), replay: None });
+    let connector = connector.clone();
+    let input = Input::Join(Join { link, connector, request_id, newcomer, resume });
     let seen = join.seen.unwrap_or_default().into();
     Ok((convert::room(&join.room)?, Command { input, seen, redirected: join.redirected }))
 }

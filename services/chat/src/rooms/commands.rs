@@ -5,7 +5,7 @@ use std::collections::hash_map::Entry;
 
 use chassis::Policy;
 use model::{Fence, RoomId};
-use room::{Input, Refusal};
+use room::{Input, Refusal, Replay, Room};
 use store::{Head, StoreError};
 
 use super::{CLAIM_WAITING_MAX, Command, Open, Rooms, Slot, Stripe};
@@ -93,18 +93,63 @@ impl Rooms {
         false
     }
 
-    /// Applies a command to a room that is open. A re-join that reaches further back
-    /// than the room remembers waits until the log was read. True if the room has to
-    /// be dropped.
+    /// Applies a command to a room that is open. Whoever missed more than the room
+    /// remembers waits until the log was read, and so does what they ask after that.
+    /// True if the room has to be dropped.
     pub(super) fn admit(&self, id: &RoomId, open: &mut Open, command: Command) -> bool {
-        if let Input::Rejoin(rejoin) = &command.input
-            && !open.room.remembers(rejoin.mark)
+        if let Some(who) = open.line.is_held(&command) {
+            if open.line.is_full_for(&command) {
+                self.refuse(id, &command, Refusal::Overloaded);
+            } else {
+                open.line.hold(who, command);
+            }
+            return false;
+        }
+        if needs_log(&open.room, &command.input)
+            && let Some(who) = command.who()
         {
-            let read = read::rejoin(self.clone(), id.clone(), command);
-            self.0.tasks.spawn("rejoin", Policy::Session, read);
+            open.line.begin_replay(who);
+            let read = read::replay(self.clone(), id.clone(), open.room.fence(), command);
+            self.0.tasks.spawn("replay", Policy::Session, read);
             return false;
         }
         self.apply_to(id, open, command.input)
+    }
+
+    /// The log was read for a command: applies it with what was found, unless it was
+    /// refused since; then those who waited behind it.
+    pub(crate) fn replay_read(
+        &self,
+        id: &RoomId,
+        fence: Fence,
+        command: &Command,
+        replay: Option<Replay>,
+    ) {
+        let mut stripe = self.stripe(id);
+        let open = match stripe.get_mut(id) {
+            Some(Slot::Open(open)) if open.room.fence() == fence => open,
+            // Given up in the meantime, and perhaps claimed again: from the start.
+            _ if replay.is_some() => return self.submit_to(&mut stripe, id, command.clone()),
+            _ => return,
+        };
+        let behind = command.who().map(|who| open.line.end_replay(who)).unwrap_or_default();
+        if let Some(replay) = replay {
+            self.apply_to(id, open, read::with_replay(command.input.clone(), replay));
+        }
+        for command in behind {
+            self.admit(id, open, command);
+        }
+    }
+
+    /// Another shard was seen to have claimed a room that is open under `fence`: gives
+    /// it up.
+    pub(crate) fn supersede(&self, id: &RoomId, fence: Fence) {
+        self.with_slot(id, |slot| match slot {
+            Slot::Open(open) if open.room.fence() == fence => {
+                self.give_up(id, open, Input::Superseded, "superseded")
+            }
+            _ => false,
+        });
     }
 
     // === heads ===
@@ -165,5 +210,17 @@ impl Rooms {
         if !open.line.is_empty() {
             self.want_head(id);
         }
+    }
+}
+
+/// True if what somebody missed has to be read of the log, and they may have it.
+fn needs_log(room: &Room, input: &Input) -> bool {
+    match input {
+        Input::Rejoin(rejoin) => !room.remembers(rejoin.mark),
+        Input::Join(join) => {
+            let beyond = |resume: &room::Resume| !room.remembers(resume.position);
+            join.resume.as_ref().is_some_and(beyond) && room.lets_in(&join.newcomer, join.link)
+        }
+        _ => false,
     }
 }

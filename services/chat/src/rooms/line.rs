@@ -4,10 +4,15 @@
 //! room's head that began after they asked; all that comes after them waits behind
 //! them. One read is under way per room; it answers for those who were there when it
 //! began, and the next one for those who came later.
+//!
+//! Whoever missed more than the room remembers is answered once the log was read. That
+//! holds up nobody but themselves: what the same session asks after that (of a re-join:
+//! its link) waits, the others go on.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
-use room::Input;
+use model::{LinkId, SessionId};
+use room::{Input, Origin};
 
 use super::Command;
 
@@ -17,21 +22,38 @@ pub(crate) struct Line {
     waiting: VecDeque<Command>,
     /// So many of them were there when the read that is under way began.
     covered: usize,
+    /// For whom the log is being read, and what of theirs waits for that.
+    held: HashMap<Who, Vec<Command>>,
+    /// How many commands are held.
+    held_count: usize,
+}
+
+/// Who asks: one session, or a link for all of its sessions.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(crate) struct Who {
+    link: LinkId,
+    session: Option<SessionId>,
 }
 
 /// Commands that may wait in one room; further ones are refused.
 const WAITING_MAX: usize = 16 * 1024;
 
 impl Line {
-    /// True if nobody waits.
+    /// True if nobody waits for a read of the head.
     pub(crate) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
+    }
+
+    /// True if nobody waits for anything.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.held.is_empty()
     }
 
     /// True if there is no place for `command`. Who leaves needs none: the join before
     /// had one.
     pub(crate) fn is_full_for(&self, command: &Command) -> bool {
-        self.waiting.len() >= WAITING_MAX && !matches!(command.input, Input::Leave { .. })
+        self.waiting.len() + self.held_count >= WAITING_MAX
+            && !matches!(command.input, Input::Leave { .. })
     }
 
     /// Puts a command in line. True if a read has to be asked for.
@@ -54,10 +76,34 @@ impl Line {
         self.waiting.drain(..count).collect()
     }
 
+    /// Behind whom a command has to wait until the log was read for them.
+    pub(crate) fn is_held(&self, command: &Command) -> Option<Who> {
+        let who = command.who()?;
+        [Who { session: None, ..who }, who].into_iter().find(|who| self.held.contains_key(who))
+    }
+
+    /// Lets a command wait behind somebody.
+    pub(crate) fn hold(&mut self, who: Who, command: Command) {
+        self.held_count += 1;
+        self.held.entry(who).or_default().push(command);
+    }
+
+    /// The log is being read for somebody.
+    pub(crate) fn begin_replay(&mut self, who: Who) {
+        self.held.entry(who).or_default();
+    }
+
+    /// The log was read for somebody: gives what waited behind them, in order.
+    pub(crate) fn end_replay(&mut self, who: Who) -> Vec<Command> {
+        let behind = self.held.remove(&who).unwrap_or_default();
+        self.held_count -= behind.len();
+        behind
+    }
+
     /// Gives all who wait: the room is given up.
     pub(crate) fn clear(&mut self) -> Vec<Command> {
-        self.covered = 0;
-        std::mem::take(&mut self.waiting).into()
+        let line = std::mem::take(self);
+        line.held.into_values().flatten().chain(line.waiting).collect()
     }
 }
 
@@ -65,6 +111,21 @@ impl Command {
     /// True if it must not be answered by an owner that was superseded unawares.
     pub(crate) fn needs_head(&self) -> bool {
         matches!(self.input, Input::Join(_) | Input::Rejoin(_))
+    }
+
+    /// Who asks, if it is a connector.
+    pub(crate) fn who(&self) -> Option<Who> {
+        let (link, session) = match &self.input {
+            Input::Join(join) => (join.link, Some(join.newcomer.session)),
+            Input::Leave { link, session, .. } => (*link, Some(*session)),
+            Input::Publish(publish) => match &publish.origin {
+                Origin::Session { link, session, .. } => (*link, Some(*session)),
+                Origin::Call { .. } => return None,
+            },
+            Input::Rejoin(rejoin) => (rejoin.link, None),
+            _ => return None,
+        };
+        Some(Who { link, session })
     }
 }
 
@@ -83,7 +144,9 @@ mod tests {
         let (name, identity) = (UserName::parse("ann").unwrap(), Identity([0; 16]));
         let newcomer = Newcomer { session, name, identity, has_secret: false };
         let input = match needs_head {
-            true => Input::Join(Join { link, connector, request_id: number, newcomer }),
+            true => {
+                Input::Join(Join { link, connector, request_id: number, newcomer, resume: None })
+            }
             false => Input::Leave { link, request_id: number, session },
         };
         Command { input, seen: Fence::default(), redirected: false }

@@ -127,7 +127,7 @@ impl Stage {
         let identity = Identity([u8::try_from(session).unwrap(); 16]);
         let newcomer = Newcomer { session: SessionId(session), name, identity, has_secret: false };
         let (link, connector) = (self.link.link, self.link.connector.clone());
-        Input::Join(Join { link, connector, request_id, newcomer })
+        Input::Join(Join { link, connector, request_id, newcomer, resume: None })
     }
 
     fn leave(&self, request_id: u64) -> Input {
@@ -330,7 +330,8 @@ async fn a_log_that_cannot_be_read_gives_no_verdict() {
     };
     let read = async |input| {
         let command = Command { input, seen: Fence::default(), redirected: false };
-        read::rejoin(stage.rooms.clone(), room(), command).await;
+        let fence = stage.rooms.read(&room(), Room::fence).unwrap_or_default();
+        read::replay(stage.rooms.clone(), room(), fence, command).await;
     };
     *stage.store.fails.lock().unwrap() = Some(store::StoreError::Unreachable("down".into()));
     read(rejoin(9)).await;

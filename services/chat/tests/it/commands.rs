@@ -30,6 +30,12 @@ pub(crate) fn join_proven(room: &str, session_id: u64, user: &str) -> C {
     C::Join(pb::Join { has_secret: true, identity, ..joining(room, session_id, user) })
 }
 
+/// The same, who had the room up to a position.
+pub(crate) fn join_resuming(room: &str, session_id: u64, user: &str, at: pb::Position) -> C {
+    let C::Join(join) = join_proven(room, session_id, user) else { unreachable!() };
+    C::Join(pb::Join { resume: Some(at), ..join })
+}
+
 pub(crate) fn joining(room: &str, session_id: u64, user: &str) -> pb::Join {
     pb::Join {
         room: room.into(),

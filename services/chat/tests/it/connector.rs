@@ -312,31 +312,47 @@ fn shard(shard: Option<&pb::ShardAddress>) -> String {
     shard.map(|shard| format!(" to {} {}", shard.shard_id, shard.addr)).unwrap_or_default()
 }
 
+fn seqs(entries: &[pb::Entry]) -> Vec<String> {
+    entries.iter().map(|e| e.seq.to_string()).collect()
+}
+
+fn missed(entries: &[pb::Entry]) -> String {
+    let all = seqs(entries).join(" ");
+    if all.is_empty() { all } else { format!(" missed {all}") }
+}
+
+/// `Truncated:3`: 3 is the first that is left.
+fn verdict(verdict: pb::Verdict, first: u64) -> String {
+    let first = if first == 0 { String::new() } else { format!(":{first}") };
+    format!("{verdict:?}{first}")
+}
+
 fn answer(reply: &pb::Reply) -> String {
-    let seqs =
-        |entries: &[pb::Entry]| entries.iter().map(|e| e.seq.to_string()).collect::<Vec<_>>();
     match reply.result.as_ref().unwrap() {
         reply::Result::Refused(refused) => {
             format!("{:?}{}", refused.reason(), shard(refused.shard.as_ref()))
         }
         reply::Result::Joined(joined) => {
             let new = if joined.announced { " new" } else { "" };
-            format!("in @{} [{}]{new}", joined.position.unwrap().seq, joined.roster.join(" "))
+            let (at, roster) = (joined.position.unwrap().seq, joined.roster.join(" "));
+            let verdict = match joined.verdict() {
+                pb::Verdict::Unspecified => String::new(),
+                verdict => format!(" {}", self::verdict(verdict, joined.first)),
+            };
+            format!("in @{at} [{roster}]{new}{verdict}{}", missed(&joined.entries))
         }
         reply::Result::Gone(_) => "gone".into(),
         reply::Result::Published(published) => {
             format!("stored {}", published.position.unwrap().seq)
         }
         reply::Result::Rejoined(back) => {
-            let mut text = format!("{:?} @{}", back.verdict(), back.position.unwrap().seq);
+            let verdict = verdict(back.verdict(), back.first);
+            let mut text = format!("{verdict} @{}", back.position.unwrap().seq);
             text += &format!(" [{}]", back.roster.join(" "));
             if !back.refused_session_ids.is_empty() {
                 text += &format!(" not {:?}", back.refused_session_ids);
             }
-            if !back.entries.is_empty() {
-                text += &format!(" missed {}", seqs(&back.entries).join(" "));
-            }
-            text
+            text + &missed(&back.entries)
         }
         reply::Result::Fetched(fetched) => {
             let complete = if fetched.complete { "complete" } else { "not complete" };

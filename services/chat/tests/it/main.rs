@@ -15,6 +15,7 @@ mod links;
 mod moves;
 mod rejoins;
 mod remote;
+mod resumes;
 mod shared;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
@@ -104,7 +105,7 @@ impl Chat {
     }
 
     fn rpc(&self) -> ChatServiceClient<Channel> {
-        ChatServiceClient::new(self.channel.clone())
+        ChatServiceClient::new(self.channel.clone()).max_decoding_message_size(64 << 20)
     }
 
     fn remote(&self) -> ChatRemoteClient<Channel> {

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Says `count` things as ann, session 1 of `a`, and reads what comes back.
-async fn say_many(a: &mut Connector, room: &str, count: usize) {
+pub(crate) async fn say_many(a: &mut Connector, room: &str, count: usize) {
     for batch in (0..count).collect::<Vec<_>>().chunks(200) {
         a.send(batch.iter().map(|n| say(room, 1, &format!("message {n}")))).await;
         a.told_of(2 * batch.len()).await;
@@ -63,8 +63,8 @@ async fn a_verdict_says_what_cannot_follow() {
     let mut b = Connector::open(&chat, "b").await;
     // 5 to 9 are kept.
     for (mark, expected) in [
-        (pb::Position { seq: 1, ..at }, "#1 Truncated @9 [ann bob]"),
-        (pb::Position { seq: 3, ..at }, "#2 Truncated @9 [ann bob]"),
+        (pb::Position { seq: 1, ..at }, "#1 Truncated:5 @9 [ann bob]"),
+        (pb::Position { seq: 3, ..at }, "#2 Truncated:5 @9 [ann bob]"),
         (pb::Position { seq: 4, ..at }, "#3 Complete @9 [ann bob] missed 5 6 7 8 9"),
         (pb::Position { seq: 9, ..at }, "#4 Complete @9 [ann bob]"),
         (pb::Position { seq: 10, ..at }, "#5 Reset @9 [ann bob]"),

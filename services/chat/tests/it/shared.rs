@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use model::{Identity, RoomId, Seq, ShardId};
+use model::{Fence, Identity, RoomId, Seq, ShardId};
 use store::{
     Append, Appended, Claim, Claimed, Found, Head, Memory, MemoryLimits, Page, Range, Store,
     StoreError, Superseded,
@@ -56,6 +56,15 @@ impl Shared {
             failing: Mutex::default(),
             heads: Mutex::default(),
         })
+    }
+
+    /// Puts messages into a room that nobody serves, from entry 2 on.
+    pub(crate) async fn fill(&self, room: &str, contents: &[&str]) {
+        let (room, shard) = (RoomId::parse(room).unwrap(), "nobody".parse().unwrap());
+        let claim = Claim { room: room.clone(), shard, seen: Fence::default() };
+        let claimed = self.inner.claim(&[claim]).await.unwrap().remove(0);
+        let append = store::conformance::append(&room, &claimed, Seq(1), contents);
+        self.inner.append(&[append]).await.unwrap();
     }
 
     /// Answers no such call any more.
