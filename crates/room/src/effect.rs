@@ -1,8 +1,8 @@
 //! What the shell must do.
 
-use model::{Grant, LinkId, Position, Seq, SessionId, UserName};
+use model::{Grant, Identity, LinkId, Position, Seq, SessionId, UserName};
 
-use crate::{Entry, Verdict};
+use crate::{Entry, Read, Verdict};
 
 /// What the shell must do, in this order.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,6 +36,14 @@ pub enum Effect {
         /// Where the message is; of an `Add`, the room's newest entry.
         outcome: Result<Position, Refusal>,
     },
+    /// Reads a page of the log for a member, as far as `reader` may see it, and
+    /// answers.
+    ReadLog {
+        /// What was asked.
+        read: Read,
+        /// Who asks.
+        reader: Identity,
+    },
     /// Something waits to be appended: call [`crate::Room::take_append`].
     Append,
     /// The room is given up: drop the machine. Nothing follows.
@@ -67,6 +75,11 @@ pub enum Event {
         joined: bool,
         /// The session that came, if it is behind this link: it is not told.
         session: Option<SessionId>,
+    },
+    /// The content of an entry was taken away.
+    Redacted {
+        /// Which entry.
+        seq: Seq,
     },
     /// A session lost its place and has to be closed.
     CloseSession {

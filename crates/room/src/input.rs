@@ -23,6 +23,13 @@ pub enum Input {
     Publish(Publish),
     /// A connector brings its members after a move or a lost link.
     Rejoin(Rejoin),
+    /// A member wants to read what was said.
+    Read(Read),
+    /// The content of an entry was taken away, and is gone from the log.
+    Redact {
+        /// Which entry.
+        seq: Seq,
+    },
     /// The append that was taken has ended.
     Appended(AppendResult),
     /// A connector is gone, or its link is; its members keep their names for the
@@ -95,6 +102,37 @@ pub struct Newcomer {
     pub identity: Identity,
     /// True if it can prove that, so that the name is kept for it.
     pub has_secret: bool,
+}
+
+/// A member that wants to read a page of the log.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Read {
+    /// Its link.
+    pub link: LinkId,
+    /// Its number there.
+    pub session: SessionId,
+    /// To be echoed.
+    pub request_id: u64,
+    /// Which page.
+    pub query: Query,
+}
+
+/// Which page of a log is wanted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Query {
+    /// Where it begins, and in which direction it goes.
+    pub pages: Pages,
+    /// At most so many entries that the reader may see.
+    pub limit: usize,
+}
+
+/// A direction in a log.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Pages {
+    /// Entries above a seq, oldest first.
+    After(Seq),
+    /// The newest entries below a seq.
+    Before(Seq),
 }
 
 /// Something that is said.
@@ -204,6 +242,8 @@ pub struct Entry {
     pub cmid: Bytes,
     /// When it was stored, milliseconds since 1970 by the store's clock.
     pub at_ms: u64,
+    /// True if its content was taken away; then it is empty.
+    pub redacted: bool,
 }
 
 /// To whom a stored entry is said.

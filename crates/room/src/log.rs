@@ -43,6 +43,8 @@ pub struct NewEntry {
 pub(crate) struct Draft {
     pub(crate) entry: NewEntry,
     pub(crate) origins: Vec<Origin>,
+    /// Its content was taken away before the room was told that it is stored.
+    pub(crate) redacted: bool,
 }
 
 #[derive(Debug)]
@@ -153,7 +155,7 @@ impl Log {
         let drafts = std::mem::take(&mut self.in_flight);
         drafts
             .into_iter()
-            .map(|Draft { entry, origins }| {
+            .map(|Draft { entry, origins, redacted }| {
                 self.head = self.head.next();
                 let key = (entry.author_identity, entry.cmid.clone());
                 self.stored.insert(key, Stored { seq: self.head, at_ms, digest: entry.digest });
@@ -165,11 +167,26 @@ impl Log {
                     content: entry.content,
                     cmid: entry.cmid,
                     at_ms,
+                    redacted,
                 };
                 self.remember(entry.clone());
                 (entry, origins)
             })
             .collect()
+    }
+
+    /// Forgets what an entry says.
+    pub(crate) fn redact(&mut self, seq: Seq) {
+        if let Ok(at) = self.ring.binary_search_by_key(&seq, |entry| entry.seq) {
+            let entry = &mut self.ring[at];
+            self.ring_bytes -= entry.content.len();
+            (entry.content, entry.redacted) = ("".into(), true);
+        }
+        let ahead = seq.0.checked_sub(self.head.0 + 1).and_then(|at| usize::try_from(at).ok());
+        if let Some(draft) = ahead.and_then(|at| self.in_flight.get_mut(at)) {
+            // Stored, though nobody has told the room yet.
+            (draft.entry.content, draft.redacted) = ("".into(), true);
+        }
     }
 
     fn remember(&mut self, entry: Entry) {

@@ -139,6 +139,8 @@ impl Room {
             }
             Input::Publish(publish) => self.publish(publish, effects),
             Input::Rejoin(rejoin) => self.rejoin(rejoin, effects),
+            Input::Read(read) => self.read(read, effects),
+            Input::Redact { seq } => self.redact(seq, effects),
             Input::Appended(result) => self.appended(result, effects),
             Input::LinkLost { link, now_ms } => self.link_lost(link, now_ms, effects),
             Input::Add { ticket, name, identity } => self.add(ticket, &name, identity, effects),

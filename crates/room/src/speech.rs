@@ -3,8 +3,8 @@
 use model::{Identity, LinkId, Position, Seq, UserName};
 
 use crate::{
-    AppendResult, Effect, Entry, Event, Kind, NewEntry, Origin, Outcome, Place, Publish, Refusal,
-    Room, Target, log::Draft,
+    AppendResult, Effect, Entry, Event, Kind, NewEntry, Origin, Outcome, Place, Publish, Read,
+    Refusal, Room, Target, log::Draft,
 };
 
 impl Room {
@@ -44,7 +44,7 @@ impl Room {
             }
         };
         let entry = NewEntry { kind, author, author_identity, content, cmid, digest };
-        self.log.push(Draft { entry, origins: vec![origin] }).map(|()| None)
+        self.log.push(Draft { entry, origins: vec![origin], redacted: false }).map(|()| None)
     }
 
     pub(crate) fn answer(
@@ -92,6 +92,27 @@ impl Room {
             self.close(effects);
         } else if !self.log.is_idle() {
             effects.push(Effect::Append);
+        }
+    }
+
+    /// Who may read is decided here, before a byte is read.
+    pub(crate) fn read(&mut self, read: Read, effects: &mut Vec<Effect>) {
+        let refusal = match self.roster.by_session(read.link, read.session) {
+            _ if self.releasing => Refusal::Moved,
+            Some(member) => {
+                let reader = member.identity;
+                return effects.push(Effect::ReadLog { read, reader });
+            }
+            None => Refusal::NotAMember,
+        };
+        self.reply(read.link, read.request_id, Err(refusal), effects);
+    }
+
+    /// Forgets what an entry says, and has every link forget it.
+    pub(crate) fn redact(&mut self, seq: Seq, effects: &mut Vec<Effect>) {
+        self.log.redact(seq);
+        for &link in self.links.keys() {
+            effects.push(Effect::Send { link, event: Event::Redacted { seq }, digest_delta: 0 });
         }
     }
 

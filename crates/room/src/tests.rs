@@ -2,6 +2,7 @@
 //! all that follows from it.
 
 mod connectors;
+mod history;
 mod members;
 mod missed;
 mod moves;
@@ -21,7 +22,8 @@ use model::{
 
 use crate::{
     Append, AppendResult, Duplicate, Effect, Entry, Event, Input, Join, Kind, Limits, Newcomer,
-    Origin, Outcome, Publish, Refusal, Rejoin, Replay, Resume, Room, Target, Verdict,
+    Origin, Outcome, Pages, Publish, Query, Read, Refusal, Rejoin, Replay, Resume, Room, Target,
+    Verdict,
 };
 use connectors::Connectors;
 
@@ -49,6 +51,8 @@ const LIMITS: Limits = Limits { members_max: 4, pending_max: 3, ring_max: 3, gra
 /// A fetch @3      what A was sent after 3
 /// append stored failed unknown fenced dup 0@2      the end of an append; 0@2!: with
 ///                 another content; store: append and stored
+/// A1?             it wants to read
+/// redact 3        the content of entry 3 was taken away
 /// bot!hi  add bot  kick bob  tick 100  release  superseded
 /// ```
 #[track_caller]
@@ -115,6 +119,7 @@ impl Stage {
             "unknown" => appended(AppendResult::Unknown),
             "fenced" => appended(AppendResult::Superseded),
             "dup" => appended(AppendResult::Duplicates(vec![duplicate(rest)])),
+            "redact" => Input::Redact { seq: Seq(rest.parse().unwrap()) },
             "release" => Input::Release,
             "superseded" => Input::Superseded,
             "add" => Input::Add { ticket: number, name: name(rest), identity: identity(rest) },
@@ -129,7 +134,7 @@ impl Stage {
 
     /// A step of one session, `A1+ann`, or of a back end, `bot!hi`.
     fn said(&mut self, number: u64, step: &str, read: &str) -> Input {
-        let at = step.find(['+', '-', '!', '>']).unwrap();
+        let at = step.find(['+', '-', '!', '>', '?']).unwrap();
         let (who, what) = step.split_at(at);
         let (_, argument) = what.split_at(1);
         let Some((link, session)) = session(who) else {
@@ -154,6 +159,10 @@ impl Stage {
             "-" => {
                 self.connectors.expect_leave(link, number, session);
                 Input::Leave { link, request_id, session }
+            }
+            "?" => {
+                let query = Query { pages: Pages::Before(Seq(9)), limit: 9 };
+                Input::Read(Read { link, session, request_id, query })
             }
             op => {
                 let origin = Origin::Session { link, session, request_id };
@@ -310,6 +319,7 @@ fn old_entry(seq: &str) -> Entry {
         content: "old".into(),
         cmid: Bytes::new(),
         at_ms: 1,
+        redacted: false,
     }
 }
 
@@ -327,6 +337,7 @@ fn render(effect: &Effect) -> Option<String> {
         Effect::Answer { ticket, outcome: Ok(at) } => format!("call #{ticket} stored {}", at.seq.0),
         Effect::Answer { ticket, outcome: Err(refusal) } => format!("call #{ticket} {refusal:?}"),
         Effect::Closed => "closed".into(),
+        Effect::ReadLog { read, .. } => format!("read #{}", read.request_id),
         // What these are for is what the connectors compare after each step.
         Effect::Attach { .. } | Effect::Detach { .. } | Effect::Append => return None,
     })
@@ -340,13 +351,15 @@ fn told(event: &Event) -> String {
                 Kind::Message => String::new(),
                 Kind::Whisper { target, .. } => format!(">{target}"),
             };
-            format!("{}<{} {}{to}: {}", entry.seq.0, prev.0, entry.author, entry.content)
+            let content = if entry.redacted { "redacted" } else { &*entry.content };
+            format!("{}<{} {}{to}: {content}", entry.seq.0, prev.0, entry.author)
         }
         Event::Presence { name, joined, session } => {
             let own = session.map(|session| format!("({})", session.0)).unwrap_or_default();
             format!("{}{name}{own}", if *joined { "+" } else { "-" })
         }
         Event::CloseSession { session, reason } => format!("close {}: {reason}", session.0),
+        Event::Redacted { seq } => format!("{} redacted", seq.0),
         Event::Moved => "moved".into(),
     }
 }
@@ -395,5 +408,6 @@ fn missed(entries: &[Entry]) -> String {
 }
 
 fn seqs(entries: &[Entry]) -> String {
-    entries.iter().map(|entry| format!(" {}", entry.seq.0)).collect()
+    let sign = |entry: &Entry| if entry.redacted { "-" } else { "" };
+    entries.iter().map(|entry| format!(" {}{}", entry.seq.0, sign(entry))).collect()
 }

@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use chassis::{Policy, Tasks, World};
-use model::{Identity, Position, RoomId, UserName};
-use room::{Input, Origin, Publish, Refusal};
+use model::{Identity, Position, RoomId, Seq, UserName};
+use room::{Input, Origin, Pages, Publish, Query, Refusal};
 use rpc::{
     chat::v1::{
         self as pb, chat_service_client::ChatServiceClient, chat_service_server::ChatService,
@@ -14,19 +14,19 @@ use rpc::{
     process::v1::Process,
     refusal,
 };
-use store::Range;
 use tokio::{sync::oneshot, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status, Streaming};
 use tracing::Instrument;
 
 use crate::{
+    history,
     link::{self, CMID_LEN_MAX, Link},
     metrics::ReasonLabel,
     outbox::{Responses, TOO_SLOW},
     peers::Peers,
-    read,
     rooms::{Command, Rooms, Stored},
+    translate,
 };
 
 /// How long what a back end asks for may wait for its room and to be stored.
@@ -101,24 +101,21 @@ impl ChatService for Shard {
             return self.peers.forward(&owner, request.into_inner(), call).await.map(Response::new);
         }
         let query = query(request.get_ref())?;
-        let page = read::history(&self.rooms, &room, query)
-            .await
+        let for_all = |entry: &room::Entry| entry.kind == room::Kind::Message;
+        let found = history::find(&self.rooms, &room, query, None, for_all).await;
+        let page = found
+            .map(translate::page)
             .map_err(|error| refusal(Code::Unavailable, "STORE_UNREACHABLE", error.to_string()))?;
-        let entry = |row: store::Row| {
-            let said = row.said?;
-            Some(pb::HistoryEntry {
-                seq: row.seq.0,
-                author: said.body.author.to_string(),
-                content: said.body.content.as_ref().to_owned(),
-                at_ms: row.at_ms,
-                redacted: false,
-            })
+        let entry = |entry: pb::Entry| pb::HistoryEntry {
+            seq: entry.seq,
+            author: entry.author,
+            content: entry.content,
+            at_ms: entry.at_ms,
+            redacted: entry.redacted,
         };
-        Ok(Response::new(pb::HistoryResponse {
-            epoch: page.head.map_or(0, |head| head.position.epoch.0),
-            head: page.head.map_or(0, |head| head.position.seq.0),
-            entries: page.entries.into_iter().filter_map(entry).collect(),
-        }))
+        let entries = page.entries.into_iter().map(entry).collect();
+        let (epoch, head) = (page.epoch, page.head);
+        Ok(Response::new(pb::HistoryResponse { epoch, entries, head }))
     }
 
     async fn rooms(
@@ -297,13 +294,13 @@ pub(crate) fn user(field: &str, raw: &str) -> Result<UserName, Status> {
     UserName::parse(raw).map_err(|error| invalid(format!("{field}: {error}")))
 }
 
-fn query(request: &pb::HistoryRequest) -> Result<read::Query, Status> {
-    let range = match (request.after, request.before) {
+fn query(request: &pb::HistoryRequest) -> Result<Query, Status> {
+    let pages = match (request.after, request.before) {
         (Some(_), Some(_)) => return Err(invalid("after and before cannot both be given")),
-        (Some(after), None) => Range::After(model::Seq(after)),
-        (None, before) => Range::Before(before.map_or(read::END, model::Seq)),
+        (Some(after), None) => Pages::After(Seq(after)),
+        (None, before) => Pages::Before(before.map_or(history::END, Seq)),
     };
-    Ok(read::Query { range, limit: limit(request.limit, 100, 1000)? })
+    Ok(Query { pages, limit: limit(request.limit, 100, 1000)? })
 }
 
 fn limit(asked: u32, default: usize, max: usize) -> Result<usize, Status> {
@@ -327,5 +324,5 @@ pub(crate) fn refused(refused: Refusal) -> Status {
         Refusal::NotAMember => Code::FailedPrecondition,
         Refusal::Unavailable | Refusal::Moved => Code::Unavailable,
     };
-    refusal(code, &crate::translate::label(refused).to_uppercase(), refused.to_string())
+    refusal(code, &translate::label(refused).to_uppercase(), refused.to_string())
 }

@@ -19,6 +19,7 @@ mod claims;
 mod config;
 mod content;
 mod heads;
+mod history;
 mod link;
 mod metrics;
 mod outbox;

@@ -165,10 +165,15 @@ impl Link {
         let malformed = |source| LinkError::Malformed { request_id, source };
         match command {
             command::Command::Heartbeat(_) => {}
-            command::Command::Hello(_)
-            | command::Command::ReadHistory(_)
-            | command::Command::ListRooms(_) => {
-                return Err(LinkError::UnknownCommand { request_id });
+            command::Command::Hello(_) => return Err(LinkError::UnknownCommand { request_id }),
+            command::Command::ListRooms(list) => {
+                let rooms = self.rooms.listed(parse::limit(list.limit));
+                let list = reply::Result::RoomList(pb::RoomList { rooms });
+                self.outbox.reply(request_id, String::new(), list);
+            }
+            command::Command::ReadHistory(read) => {
+                let (room, command) = parse::read(link, request_id, &read).map_err(malformed)?;
+                self.rooms.submit(&room, command);
             }
             command::Command::Compare(compare) => self.compare(request_id, compare),
             command::Command::Fetch(fetch) => self.fetch(request_id, &fetch).map_err(malformed)?,

@@ -10,7 +10,7 @@ use std::{
 use futures::task::AtomicWaker;
 use model::{ConnectorId, LinkId, RoomId};
 use prost::Message;
-use rpc::chat::v1::{Event, LinkResponse, ShardHeartbeat, event};
+use rpc::chat::v1::{Event, LinkResponse, Reply, ShardHeartbeat, event, reply};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
@@ -80,6 +80,12 @@ impl Outbox {
         let mut state = self.state();
         state.digest = state.digest.wrapping_add(digest_delta);
         self.enqueue(state, event);
+    }
+
+    /// Answers a command, without a change of the digest.
+    pub(crate) fn reply(&self, request_id: u64, room: String, result: reply::Result) {
+        let reply = Reply { request_id, room, result: Some(result) };
+        self.push(event::Event::Reply(reply), 0);
     }
 
     fn enqueue(&self, mut state: MutexGuard<'_, State>, event: event::Event) {

@@ -1,4 +1,4 @@
-//! Reads of the log: for those who come back, and for history.
+//! Reads of the log for those who come back. Pages of it: see `history`.
 
 use std::collections::VecDeque;
 
@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Entries that one read of the store asks for.
-const PAGE: usize = 500;
+pub(crate) const PAGE: usize = 500;
 /// How far back a replay reaches at most, in entries; whoever missed more is told that
 /// some are missing.
 const REPLAY_MAX: u64 = 10_000;
@@ -126,54 +126,3 @@ pub(crate) fn with_replay(mut input: Input, replay: Replay) -> Input {
     }
     input
 }
-
-/// Which page of a room's history is asked for.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Query {
-    pub(crate) range: Range,
-    pub(crate) limit: usize,
-}
-
-/// Reads a page of what was said to everybody.
-///
-/// # Errors
-///
-/// What the store says.
-pub(crate) async fn history(
-    rooms: &Rooms,
-    id: &RoomId,
-    query: Query,
-) -> Result<Page, store::StoreError> {
-    let mut range = query.range;
-    let mut entries = Vec::new();
-    loop {
-        let page = rooms.0.store.read(id, range, query.limit).await?;
-        let full = page.entries.len() == query.limit;
-        let next = match range {
-            Range::After(_) => page.entries.last().map(|row| Range::After(row.seq)),
-            Range::Before(_) => page.entries.first().map(|row| Range::Before(row.seq)),
-        };
-        let public =
-            |row: &store::Row| row.said.as_ref().is_some_and(|said| said.body.target.is_none());
-        let found = page.entries.into_iter().filter(public);
-        match range {
-            Range::After(_) => entries.extend(found),
-            Range::Before(_) => entries = found.chain(entries).collect(),
-        }
-        match next {
-            // Claims and whispers were left out: there may be more to find.
-            Some(next) if full && entries.len() < query.limit => range = next,
-            _ => {
-                let surplus = entries.len().saturating_sub(query.limit);
-                match query.range {
-                    Range::After(_) => entries.truncate(query.limit),
-                    Range::Before(_) => drop(entries.drain(..surplus)),
-                }
-                return Ok(Page { head: page.head, taken: page.taken, entries });
-            }
-        }
-    }
-}
-
-/// The newest seq that can be: before it lies everything.
-pub(crate) const END: Seq = Seq(u64::MAX);

@@ -1,12 +1,16 @@
 //! The remotes of the original, and what shards say to each other.
 
-use model::Identity;
+use model::{Identity, RoomId, Seq};
 use room::Input;
-use rpc::chat::v1::{
-    self as pb, chat_peer_server::ChatPeer, chat_remote_client::ChatRemoteClient,
-    chat_remote_server::ChatRemote,
+use rpc::{
+    chat::v1::{
+        self as pb, chat_peer_server::ChatPeer, chat_remote_client::ChatRemoteClient,
+        chat_remote_server::ChatRemote,
+    },
+    refusal,
 };
-use tonic::{Request, Response, Status};
+use store::{Range, StoreError};
+use tonic::{Code, Request, Response, Status};
 
 use crate::api::{Shard, room, user};
 
@@ -70,9 +74,44 @@ impl ChatRemote for Shard {
 
     async fn redact(
         &self,
-        _: Request<pb::RedactRequest>,
+        request: Request<pb::RedactRequest>,
     ) -> Result<Response<pb::RedactResponse>, Status> {
-        Err(Status::unimplemented("this store keeps what was said until it is gone"))
+        let room = room(&request.get_ref().room)?;
+        if let Some(owner) = self.peers.owner(&room, &request) {
+            let call =
+                async |channel, request| ChatRemoteClient::new(channel).redact(request).await;
+            return self.peers.forward(&owner, request.into_inner(), call).await.map(Response::new);
+        }
+        let pb::RedactRequest { epoch, seq, .. } = request.into_inner();
+        let redacted = self.redact_here(&room, epoch, Seq(seq)).await?;
+        Ok(Response::new(pb::RedactResponse { redacted }))
+    }
+}
+
+impl Shard {
+    /// Takes an entry's content out of the log, and then out of all memories. False if
+    /// the log had it no more.
+    async fn redact_here(&self, room: &RoomId, epoch: u64, seq: Seq) -> Result<bool, Status> {
+        let store = &self.rooms.0.store;
+        let failed =
+            |error: StoreError| refusal(Code::Unavailable, "STORE_UNREACHABLE", error.to_string());
+        let not_found = || refusal(Code::NotFound, "NO_SUCH_ENTRY", "the room has no such entry");
+        let before = Range::After(Seq(seq.0.saturating_sub(1)));
+        let page = store.read(room, before, 1).await.map_err(failed)?;
+        let head = page.head.ok_or_else(not_found)?;
+        if epoch != 0 && epoch != head.position.epoch.0 {
+            let message = "the room's log is another one";
+            return Err(refusal(Code::FailedPrecondition, "OTHER_EPOCH", message));
+        }
+        let row = page.entries.into_iter().find(|row| row.seq == seq);
+        let said = row.and_then(|row| row.said).ok_or_else(not_found)?;
+        // Also what is gone from the log: an earlier call may have come no further.
+        if !store.redact(room, seq).await.map_err(failed)? {
+            return Err(not_found());
+        }
+        self.rooms.redacted(room, seq);
+        tracing::info!(target: "audit", room_id = %room, seq = seq.0, "redacted");
+        Ok(!said.redacted)
     }
 }
 

@@ -7,11 +7,12 @@
 mod commands;
 mod effects;
 mod line;
+mod list;
 #[cfg(test)]
 mod tests;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     hash::{BuildHasher, RandomState},
     sync::{
         Arc, Mutex, MutexGuard, RwLock,
@@ -21,7 +22,7 @@ use std::{
 
 use chassis::{App, Clock, Tasks};
 use cluster::{Shard, View};
-use model::{Fence, LinkId, Position, RoomId};
+use model::{Fence, LinkId, Position, RoomId, Seq};
 use room::{Input, Limits, Refusal, Room};
 use rpc::chat::v1 as pb;
 use store::Store;
@@ -30,8 +31,10 @@ use tokio::{
     time::Instant,
 };
 
-use self::line::Line;
-use crate::{content::ContentRules, metrics::Metrics, outbox::Outbox, read::REPLAYS_AT_ONCE};
+use self::{line::Line, list::Listed};
+use crate::{
+    content::ContentRules, history, metrics::Metrics, outbox::Outbox, read::REPLAYS_AT_ONCE,
+};
 
 /// A handle; clones share the rooms.
 #[derive(Clone, Debug)]
@@ -58,6 +61,8 @@ pub(crate) struct Inner {
     tickets: Mutex<HashMap<u64, oneshot::Sender<Stored>>>,
     next_ticket: AtomicU64,
     pub(crate) claims: mpsc::Sender<RoomId>,
+    /// What was listed last.
+    listed: Mutex<Listed>,
     /// Rooms in which something waits to be appended.
     dirty: Mutex<Vec<RoomId>>,
     pub(crate) append: Notify,
@@ -65,6 +70,7 @@ pub(crate) struct Inner {
     unread: Mutex<Vec<RoomId>>,
     pub(crate) read_heads: Notify,
     pub(crate) replays: Semaphore,
+    pub(crate) pages: Semaphore,
     /// True while the store has not answered for 3 s.
     pub(crate) store_unreachable: AtomicBool,
     /// True once the process was asked to stop.
@@ -90,10 +96,40 @@ pub(crate) enum Slot {
 pub(crate) struct Open {
     pub(crate) room: Room,
     line: Line,
+    /// Reads of the log that are under way, and the entries whose content was taken
+    /// away meanwhile: what was read may still have it.
+    reads: usize,
+    redacted: HashSet<Seq>,
     /// Since when it is empty.
     pub(crate) empty_since: Option<Instant>,
     dirty: bool,
     members: usize,
+}
+
+impl Open {
+    fn new(room: Room) -> Self {
+        Self {
+            room,
+            line: Line::default(),
+            reads: 0,
+            redacted: HashSet::new(),
+            empty_since: None,
+            dirty: false,
+            members: 0,
+        }
+    }
+
+    /// A read of the log has ended: takes out of what it found what was taken away
+    /// since it began.
+    fn end_read<'a>(&mut self, found: impl IntoIterator<Item = &'a mut room::Entry>) {
+        for entry in found.into_iter().filter(|entry| self.redacted.contains(&entry.seq)) {
+            (entry.content, entry.redacted) = ("".into(), true);
+        }
+        self.reads -= 1;
+        if self.reads == 0 {
+            self.redacted.clear();
+        }
+    }
 }
 
 /// An input and what decides whether it is served here.
@@ -138,11 +174,13 @@ impl Rooms {
             tickets: Mutex::default(),
             next_ticket: AtomicU64::new(1),
             claims,
+            listed: Mutex::default(),
             dirty: Mutex::default(),
             append: Notify::new(),
             unread: Mutex::default(),
             read_heads: Notify::new(),
             replays: Semaphore::new(REPLAYS_AT_ONCE),
+            pages: Semaphore::new(history::AT_ONCE),
             store_unreachable: AtomicBool::new(false),
             draining: AtomicBool::new(false),
         };
@@ -287,8 +325,7 @@ impl Rooms {
             return self.claim_again(id, &mut stripe, waiting, seen);
         }
         self.0.metrics.rooms.inc();
-        let line = Line::default();
-        let mut open = Box::new(Open { room, line, empty_since: None, dirty: false, members: 0 });
+        let mut open = Box::new(Open::new(room));
         // The claim has told the head to those who were there when it began.
         let late = waiting.split_off(covered.min(waiting.len()));
         for command in waiting {

@@ -4,6 +4,8 @@ use model::{Fence, Position, RoomId};
 use room::{Event, Kind, Outcome, Refusal, Verdict};
 use rpc::chat::v1::{self as pb, RefusedReason, event, reply};
 
+use crate::history;
+
 /// A room's event, as it goes over a link; `shard` is where the room has moved, of an
 /// event that says so.
 pub(crate) fn event(
@@ -45,6 +47,11 @@ pub(crate) fn event(
             room: name,
             session_id: session.0,
             reason,
+        }),
+        Event::Redacted { seq } => event::Event::Redacted(pb::Redacted {
+            room: name,
+            fence: Some(fence.into()),
+            seq: seq.0,
         }),
         Event::Moved => event::Event::Moved(pb::Moved { room: name, shard }),
     }
@@ -109,7 +116,19 @@ pub(crate) fn entry(entry: room::Entry) -> pb::Entry {
         at_ms: entry.at_ms,
         cmid: entry.cmid,
         author_identity: entry.author_identity.0.to_vec().into(),
-        redacted: false,
+        redacted: entry.redacted,
+    }
+}
+
+/// A page of a room's log, as far as somebody may see it.
+pub(crate) fn page(found: history::Found) -> pb::HistoryPage {
+    let head = found.head.map(|head| head.position);
+    pb::HistoryPage {
+        epoch: head.map_or(0, |head| head.epoch.0),
+        entries: found.entries.into_iter().map(entry).collect(),
+        head: head.map_or(0, |head| head.seq.0),
+        taken: found.taken.0,
+        complete: found.complete,
     }
 }
 
@@ -159,7 +178,7 @@ pub(crate) fn label(refusal: Refusal) -> &'static str {
 
 /// What the room remembers of a row that the store read; `None` for a claim.
 pub(crate) fn from_row(row: store::Row) -> Option<room::Entry> {
-    let store::Said { body, cmid, .. } = row.said?;
+    let store::Said { body, cmid, redacted } = row.said?;
     let kind = match body.target {
         None => Kind::Message,
         Some((target, target_identity)) => Kind::Whisper { target, target_identity },
@@ -172,6 +191,7 @@ pub(crate) fn from_row(row: store::Row) -> Option<room::Entry> {
         content: body.content,
         cmid,
         at_ms: row.at_ms,
+        redacted,
     })
 }
 

@@ -129,6 +129,10 @@ impl Connectors {
                         known.sum = known.sum.wrapping_add(*digest_delta);
                     }
                 }
+                // The shell answers.
+                Effect::ReadLog { read, .. } => {
+                    assert!(self.answered.insert(read.request_id), "answered twice");
+                }
                 Effect::Answer { .. } | Effect::Append | Effect::Closed => {}
             }
         }
@@ -223,6 +227,7 @@ impl Known {
                 assert!(self.sessions.remove(session).is_some(), "nobody to close");
                 self.detach_if_alone();
             }
+            Event::Redacted { .. } => assert!(self.attached.is_some(), "told of nothing"),
             Event::Moved => {
                 assert!(self.attached.take().is_some(), "moved, but was not there");
                 self.sessions.clear();

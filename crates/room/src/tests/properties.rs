@@ -21,6 +21,8 @@ pub(super) enum Op {
     Kick { name: usize },
     Add { name: usize },
     Fetch { at: usize, back: u64 },
+    Redact { back: u64 },
+    Read { at: usize, session: u64 },
 }
 
 /// Where somebody left off who comes back.
@@ -53,6 +55,8 @@ fn op() -> impl Strategy<Value = Op> {
         3 => Just(Op::Commit),
         3 => Just(Op::Report),
         1 => Just(Op::Fail),
+        1 => (0..4_u64).prop_map(|back| Op::Redact { back }),
+        1 => (at.clone(), session.clone()).prop_map(|(at, session)| Op::Read { at, session }),
         1 => at.clone().prop_map(|at| Op::Lose { at }),
         2 => (at.clone(), prop::option::of(session), prop::option::of(name.clone()), left_off())
             .prop_map(|(at, without, with, left_off)| {

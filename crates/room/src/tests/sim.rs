@@ -12,8 +12,8 @@ use super::{
     store::StoreModel,
 };
 use crate::{
-    Append, AppendResult, Effect, Entry, Event, Input, Limits, Newcomer, Origin, Outcome, Publish,
-    Target,
+    Append, AppendResult, Effect, Entry, Event, Input, Limits, Newcomer, Origin, Outcome, Pages,
+    Publish, Query, Read, Target,
 };
 
 pub(super) const NAMES: [&str; 4] = ["ann", "bob", "cat", "dan"];
@@ -130,7 +130,14 @@ impl Sim {
                 self.apply(Input::Add { ticket, name, identity: identity("bot") });
             }
             Op::Fetch { at, back } => self.fetch(at, back),
-            Op::Leave { .. } | Op::Say { .. } | Op::Fail | Op::Lose { .. } | Op::Return { .. } => {}
+            Op::Redact { back } => self.redact(back),
+            Op::Read { at, session } if self.held[at].up => self.read(at, SessionId(session)),
+            Op::Leave { .. }
+            | Op::Say { .. }
+            | Op::Fail
+            | Op::Lose { .. }
+            | Op::Return { .. }
+            | Op::Read { .. } => {}
         }
     }
 
@@ -179,6 +186,34 @@ impl Sim {
         let links: Vec<LinkId> = self.stage.connectors.links().map(|(link, _)| link).collect();
         let all = entries.iter().flat_map(|entry| links.iter().map(move |link| (*link, entry)));
         all.filter(|(link, entry)| hears(*link, entry)).map(|(l, e)| (l, e.clone())).collect()
+    }
+
+    /// The store forgets what some entry says, and then the room, whether it was told
+    /// of the entry or not.
+    fn redact(&mut self, back: u64) {
+        let seq = Seq(self.store.head().0.saturating_sub(back));
+        if let Some(entry) = self.store.log.iter_mut().find(|entry| entry.seq == seq) {
+            (entry.content, entry.redacted) = ("".into(), true);
+            let effects = self.apply(Input::Redact { seq });
+            let links = self.stage.connectors.links();
+            let attached = links.filter(|(_, known)| known.attached.is_some()).count();
+            assert_eq!(effects.len(), attached, "everybody forgets it");
+        }
+    }
+
+    /// Members read, and nobody else.
+    fn read(&mut self, at: usize, session: SessionId) {
+        let (link, request_id) = (self.link(at), self.request());
+        self.stage.connectors.expect(link, request_id);
+        let query = Query { pages: Pages::After(Seq(0)), limit: 1 };
+        let effects = self.apply(Input::Read(Read { link, session, request_id, query }));
+        let known = self.stage.connectors.known(link).expect("it is up");
+        let identity = known.sessions.get(&session).map(|(_, identity)| *identity);
+        match (&effects[..], identity) {
+            ([Effect::ReadLog { reader, .. }], Some(identity)) => assert_eq!(*reader, identity),
+            ([Effect::Send { .. }], None) => {}
+            other => panic!("{other:?}"),
+        }
     }
 
     fn fetch(&mut self, at: usize, back: u64) {

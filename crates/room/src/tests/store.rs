@@ -44,6 +44,7 @@ impl StoreModel {
                 content: entry.content,
                 cmid: entry.cmid,
                 at_ms,
+                redacted: false,
             });
         }
         AppendResult::Stored { at_ms }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use model::{LinkId, RoomId, SessionId};
 use room::Input;
 use rpc::{
-    chat::v1::{self as pb, event, reply},
+    chat::v1::{self as pb, reply},
     convert,
 };
 
@@ -41,12 +41,7 @@ impl Link {
         }
         self.rooms.0.metrics.digest_mismatches.inc_by(differing.len() as u64);
         let compared = pb::Compared { rooms: differing };
-        let reply = pb::Reply {
-            request_id,
-            room: String::new(),
-            result: Some(reply::Result::Compared(compared)),
-        };
-        self.outbox.push(event::Event::Reply(reply), 0);
+        self.outbox.reply(request_id, String::new(), reply::Result::Compared(compared));
     }
 
     /// Takes out the members behind this link that its connector does not name.

@@ -1,11 +1,11 @@
 //! Commands of a connector, as the room takes them.
 
 use bytes::Bytes;
-use model::{ConnectorId, LinkId, RoomId, SessionId};
-use room::{Input, Join, Newcomer, Rejoin, Resume, Target};
+use model::{ConnectorId, LinkId, RoomId, Seq, SessionId};
+use room::{Input, Join, Newcomer, Pages, Query, Read, Rejoin, Resume, Target};
 use rpc::{Malformed, chat::v1 as pb, convert};
 
-use crate::rooms::Command;
+use crate::{history, rooms::Command};
 
 /// A command that is served by whoever has the room.
 pub(super) fn plain(input: Input) -> Command {
@@ -54,6 +54,28 @@ pub(super) fn rejoin(
     });
     let seen = rejoin.seen.unwrap_or_default().into();
     Ok((convert::room(&rejoin.room)?, Command { input, seen, redirected: rejoin.redirected }))
+}
+
+/// Reads a wish for a page of history.
+pub(super) fn read(
+    link: LinkId,
+    request_id: u64,
+    read: &pb::ReadHistory,
+) -> Result<(RoomId, Command), Malformed> {
+    let pages = match (read.after, read.before) {
+        (Some(_), Some(_)) => return Err(Malformed::Field("before")),
+        (Some(after), None) => Pages::After(Seq(after)),
+        (None, before) => Pages::Before(before.map_or(history::END, Seq)),
+    };
+    let query = Query { pages, limit: limit(read.limit) };
+    let session = SessionId(read.session_id);
+    let input = Input::Read(Read { link, session, request_id, query });
+    Ok((convert::room(&read.room)?, plain(input)))
+}
+
+/// How many entries, or rooms, one answer has at most.
+pub(super) fn limit(asked: u32) -> usize {
+    usize::try_from(asked).unwrap_or(usize::MAX).clamp(1, 1000)
 }
 
 fn newcomer(

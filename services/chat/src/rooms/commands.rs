@@ -4,12 +4,13 @@
 use std::collections::hash_map::Entry;
 
 use chassis::Policy;
-use model::{Fence, RoomId};
+use model::{Fence, RoomId, Seq};
 use room::{Input, Refusal, Replay, Room};
+use rpc::chat::v1::reply;
 use store::{Head, StoreError};
 
 use super::{CLAIM_WAITING_MAX, Command, Open, Rooms, Slot, Stripe};
-use crate::read;
+use crate::{history, read, translate};
 
 /// Rooms whose heads one call of the store may read.
 const HEADS_MAX: usize = 1024;
@@ -109,6 +110,7 @@ impl Rooms {
             && let Some(who) = command.who()
         {
             open.line.begin_replay(who);
+            open.reads += 1;
             let read = read::replay(self.clone(), id.clone(), open.room.fence(), command);
             self.0.tasks.spawn("replay", Policy::Session, read);
             return false;
@@ -133,12 +135,59 @@ impl Rooms {
             _ => return,
         };
         let behind = command.who().map(|who| open.line.end_replay(who)).unwrap_or_default();
+        let mut replay = replay;
+        open.end_read(replay.iter_mut().flat_map(|replay| &mut replay.entries));
         if let Some(replay) = replay {
             self.apply_to(id, open, read::with_replay(command.input.clone(), replay));
         }
         for command in behind {
             self.admit(id, open, command);
         }
+    }
+
+    /// A page of the log was read for a member: sends it.
+    pub(crate) fn page_read(
+        &self,
+        id: &RoomId,
+        fence: Fence,
+        read: room::Read,
+        found: Result<history::Found, Refusal>,
+    ) {
+        let mut stripe = self.stripe(id);
+        let (link, request_id) = (read.link, read.request_id);
+        let found = match stripe.get_mut(id) {
+            Some(Slot::Open(open)) if open.room.fence() == fence => {
+                found.inspect_err(|_| open.end_read([])).map(|mut found| {
+                    open.end_read(&mut found.entries);
+                    found
+                })
+            }
+            _ => Err(Refusal::Moved),
+        };
+        match found {
+            // Under the room's lock: what is taken away from now on is told of later.
+            Ok(found) => {
+                self.0.metrics.command("history", "ok");
+                let page = translate::page(found);
+                self.reply(link, id, request_id, reply::Result::HistoryPage(page));
+            }
+            Err(refusal) => {
+                let (seen, redirected) = (Fence::default(), false);
+                let command = Command { input: Input::Read(read), seen, redirected };
+                self.refuse(id, &command, refusal);
+            }
+        }
+    }
+
+    /// The content of an entry is gone from the log: nobody tells of it any more.
+    pub(crate) fn redacted(&self, id: &RoomId, seq: Seq) {
+        self.with_slot(id, |slot| {
+            let Slot::Open(open) = slot else { return false };
+            if open.reads > 0 {
+                open.redacted.insert(seq);
+            }
+            self.apply_to(id, open, Input::Redact { seq })
+        });
     }
 
     /// Another shard was seen to have claimed a room that is open under `fence`: gives

@@ -5,13 +5,14 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
+use chassis::Policy;
 use model::{Fence, LinkId, RoomId};
 use room::{Effect, Event, Input, Refusal};
-use rpc::chat::v1::{self as pb, RefusedReason, event, reply};
+use rpc::chat::v1::{self as pb, RefusedReason, reply};
 use tokio::sync::oneshot;
 
 use super::{Command, Open, Rooms, Slot, Stored};
-use crate::{metrics::ReasonLabel, outbox::Outbox, translate};
+use crate::{history, metrics::ReasonLabel, outbox::Outbox, translate};
 
 impl Rooms {
     /// Applies an input under the stripe's lock. True if the room has to be dropped.
@@ -79,6 +80,11 @@ impl Rooms {
                     }
                 }
                 Effect::Answer { ticket, outcome } => self.answer(ticket, outcome),
+                Effect::ReadLog { read, reader } => {
+                    open.reads += 1;
+                    let answer = history::answer(self.clone(), id.clone(), fence, read, reader);
+                    self.0.tasks.spawn("history", Policy::Session, answer);
+                }
                 Effect::Append if !open.dirty => {
                     open.dirty = true;
                     self.0.dirty.lock().expect("dirty").push(id.clone());
@@ -189,6 +195,7 @@ impl Rooms {
                 room::Origin::Session { link, request_id, .. } => (link, request_id, "publish"),
                 room::Origin::Call { ticket, .. } => return self.answer(ticket, Err(refusal)),
             },
+            Input::Read(read) => (read.link, read.request_id, "history"),
             Input::Add { ticket, .. } => return self.answer(*ticket, Err(refusal)),
             // Whoever is in no room has left it.
             Input::Leave { link, request_id, .. } => {
@@ -224,8 +231,7 @@ impl Rooms {
             return;
         }
         if let Some(outbox) = self.0.links.read().expect("links").get(&link) {
-            let reply = pb::Reply { request_id, room: room.to_string(), result: Some(result) };
-            outbox.push(event::Event::Reply(reply), 0);
+            outbox.reply(request_id, room.to_string(), result);
         }
     }
 }

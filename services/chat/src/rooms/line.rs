@@ -122,6 +122,7 @@ impl Command {
                 Origin::Session { link, session, .. } => (*link, Some(*session)),
                 Origin::Call { .. } => return None,
             },
+            Input::Read(read) => (read.link, Some(read.session)),
             Input::Rejoin(rejoin) => (rejoin.link, None),
             _ => return None,
         };

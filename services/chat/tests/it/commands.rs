@@ -107,6 +107,17 @@ pub(crate) fn rejoining(
     }
 }
 
+/// A page of so many entries: `>3`, those after 3; `<3`, those before it; ``, the last.
+pub(crate) fn history(room: &str, session_id: u64, pages: &str, limit: u32) -> C {
+    let seq = |sign: char| pages.strip_prefix(sign).map(|seq| seq.parse().unwrap());
+    let (after, before) = (seq('>'), seq('<'));
+    C::ReadHistory(pb::ReadHistory { room: room.into(), session_id, after, before, limit })
+}
+
+pub(crate) fn list_rooms(limit: u32) -> C {
+    C::ListRooms(pb::ListRooms { limit })
+}
+
 pub(crate) fn fetch(room: &str, after: pb::Position) -> C {
     C::Fetch(pb::Fetch { room: room.into(), after: Some(after) })
 }

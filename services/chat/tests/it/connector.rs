@@ -313,7 +313,9 @@ fn shard(shard: Option<&pb::ShardAddress>) -> String {
 }
 
 fn seqs(entries: &[pb::Entry]) -> Vec<String> {
-    entries.iter().map(|e| e.seq.to_string()).collect()
+    // What says nothing any more has a sign.
+    let sign = |e: &pb::Entry| if e.redacted && e.content.is_empty() { "-" } else { "" };
+    entries.iter().map(|e| format!("{}{}", e.seq, sign(e))).collect()
 }
 
 fn missed(entries: &[pb::Entry]) -> String {
@@ -358,7 +360,11 @@ fn answer(reply: &pb::Reply) -> String {
             let complete = if fetched.complete { "complete" } else { "not complete" };
             format!("{complete} [{}]", seqs(&fetched.entries).join(" "))
         }
-        reply::Result::HistoryPage(page) => format!("page [{}]", seqs(&page.entries).join(" ")),
+        reply::Result::HistoryPage(page) => {
+            let taken = if page.taken == 0 { String::new() } else { format!("{}<", page.taken) };
+            let more = if page.complete { "" } else { " ..." };
+            format!("{taken}[{}]{more} @{}", seqs(&page.entries).join(" "), page.head)
+        }
         reply::Result::RoomList(list) => {
             let room = |r: &pb::ListedRoom| format!("{} {}", r.room, r.members);
             format!("rooms: {}", list.rooms.iter().map(room).collect::<Vec<_>>().join(", "))

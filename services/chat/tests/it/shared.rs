@@ -30,8 +30,9 @@ pub(crate) enum Call {
 #[derive(Debug)]
 pub(crate) struct Shared {
     inner: Memory,
-    /// Each call that is held: it has been done, but is not answered.
-    held: watch::Sender<Vec<Call>>,
+    /// Each call that is held, all or one of them: it has been done, but is not
+    /// answered.
+    held: watch::Sender<Vec<(Call, Option<usize>)>>,
     /// How many calls of each kind were done.
     done: watch::Sender<HashMap<Call, usize>>,
     /// Each call that fails, before anything is done.
@@ -69,7 +70,13 @@ impl Shared {
 
     /// Answers no such call any more.
     pub(crate) fn hold(&self, call: Call) {
-        self.held.send_modify(|held| held.push(call));
+        self.held.send_modify(|held| held.push((call, None)));
+    }
+
+    /// Does not answer the next such call.
+    pub(crate) fn hold_next(&self, call: Call) {
+        let next = Some(self.count(call) + 1);
+        self.held.send_modify(|held| held.push((call, next)));
     }
 
     /// Answers all that was held.
@@ -105,9 +112,16 @@ impl Shared {
     }
 
     async fn answer<T>(&self, call: Call, done: Result<T, StoreError>) -> Result<T, StoreError> {
-        self.done.send_modify(|done| *done.entry(call).or_default() += 1);
+        let mut number = 0;
+        self.done.send_modify(|done| {
+            let count = done.entry(call).or_default();
+            *count += 1;
+            number = *count;
+        });
         let mut held = self.held.subscribe();
-        let _ = held.wait_for(|held| !held.contains(&call)).await;
+        let is_free =
+            |held: &Vec<_>| !held.contains(&(call, None)) && !held.contains(&(call, Some(number)));
+        let _ = held.wait_for(is_free).await;
         done
     }
 
