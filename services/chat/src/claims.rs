@@ -20,6 +20,7 @@ pub(crate) async fn run(rooms: Rooms, mut to_claim: mpsc::Receiver<RoomId>, peer
         let claims: Vec<store::Claim> = batch.drain(..).map(|room| claim(&rooms, room)).collect();
         match rooms.0.store.claim(&claims).await {
             Ok(claimed) => {
+                rooms.store_answered();
                 for (claim, claimed) in claims.iter().zip(claimed) {
                     open(&rooms, claim, claimed, &peers);
                 }

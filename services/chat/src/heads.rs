@@ -2,7 +2,7 @@
 //! many rooms in one call, one call at a time. What is asked for while one call is
 //! under way is the next.
 
-use crate::rooms::Rooms;
+use crate::{rooms::Rooms, superseded};
 
 /// Reads heads until it is dropped.
 pub(crate) async fn run(rooms: Rooms) {
@@ -16,6 +16,15 @@ pub(crate) async fn run(rooms: Rooms) {
             let (ids, fences): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
             match rooms.0.store.heads(&ids).await {
                 Ok(heads) => {
+                    rooms.store_answered();
+                    let is_lost = |(fence, head): (&model::Fence, &Option<store::Head>)| {
+                        head.is_none_or(|head| head.fence != *fence)
+                    };
+                    if fences.iter().zip(&heads).any(is_lost)
+                        && let Err(error) = superseded::learn(&rooms).await
+                    {
+                        tracing::debug!(error = %error, "nobody tells who has the rooms");
+                    }
                     for ((id, fence), head) in ids.iter().zip(fences).zip(heads) {
                         rooms.head_read(id, fence, Ok(head));
                     }

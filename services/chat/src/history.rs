@@ -6,7 +6,7 @@ use model::{Fence, RoomId, Seq};
 use room::{Entry, Pages, Query, Read, Refusal};
 use store::{Head, Page, Range, StoreError};
 
-use crate::{read::PAGE, rooms::Rooms, translate};
+use crate::{read::PAGE, rooms::Rooms, superseded, translate};
 
 /// Bytes of content that one page may have, so that it fits one message of the link.
 const BYTES_MAX: usize = 8 << 20;
@@ -61,7 +61,7 @@ pub(crate) async fn answer(
         }
     });
     if matches!(found, Err(Refusal::Moved)) {
-        rooms.supersede(&id, fence);
+        superseded::give_up(&rooms, &id, fence).await;
     }
     rooms.page_read(&id, fence, read, found);
 }

@@ -5,7 +5,7 @@
 //!                                              ▲                   │ effects
 //! connector ◀══Link══ outbox.rs ◀──────────────┼───────────────────┤
 //!                                              │                   ▼
-//!                        claims.rs, heads.rs, writer.rs ◀────▶ store::Store
+//!           claims.rs, heads.rs, superseded.rs, writer.rs ◀────▶ store::Store
 //! ```
 //!
 //! # Invariants
@@ -28,6 +28,7 @@ mod read;
 mod remote;
 mod rooms;
 mod server;
+mod superseded;
 mod translate;
 mod upkeep;
 mod words;

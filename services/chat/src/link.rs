@@ -3,10 +3,7 @@
 mod compare;
 mod parse;
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use model::{ConnectorId, Position, SessionId};
 use room::{Input, Origin, Publish};
@@ -135,8 +132,7 @@ impl Link {
                     if clock.now() - heard > SILENCE_MAX {
                         return Err(LinkError::Silent);
                     }
-                    let unreachable = self.rooms.0.store_unreachable.load(Ordering::Relaxed);
-                    self.outbox.heartbeat(unreachable);
+                    self.outbox.heartbeat(self.rooms.is_store_unreachable());
                 }
                 request = requests.message() => match request? {
                     Some(request) => {

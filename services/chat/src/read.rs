@@ -8,7 +8,7 @@ use store::{Page, Range};
 
 use crate::{
     rooms::{Command, Rooms},
-    translate,
+    superseded, translate,
 };
 
 /// Entries that one read of the store asks for.
@@ -44,7 +44,7 @@ pub(crate) async fn replay(rooms: Rooms, id: RoomId, fence: Fence, command: Comm
             }
         };
         if page.head.is_none_or(|head| head.fence != fence) {
-            rooms.supersede(&id, fence);
+            superseded::give_up(&rooms, &id, fence).await;
             return rooms.submit(&id, command);
         }
         missed.extend(page);

@@ -12,7 +12,10 @@ use rpc::{
 use store::{Range, StoreError};
 use tonic::{Code, Request, Response, Status};
 
-use crate::api::{Shard, room, user};
+use crate::{
+    api::{Shard, room, user},
+    superseded,
+};
 
 /// Longest reason that a kicked client is told, in bytes.
 const REASON_LEN_MAX: usize = 256;
@@ -77,13 +80,15 @@ impl ChatRemote for Shard {
         request: Request<pb::RedactRequest>,
     ) -> Result<Response<pb::RedactResponse>, Status> {
         let room = room(&request.get_ref().room)?;
+        let call = async |channel, request| ChatRemoteClient::new(channel).redact(request).await;
         if let Some(owner) = self.peers.owner(&room, &request) {
-            let call =
-                async |channel, request| ChatRemoteClient::new(channel).redact(request).await;
             return self.peers.forward(&owner, request.into_inner(), call).await.map(Response::new);
         }
-        let pb::RedactRequest { epoch, seq, .. } = request.into_inner();
-        let redacted = self.redact_here(&room, epoch, Seq(seq)).await?;
+        let redacted = self.redact_here(&room, request.get_ref()).await?;
+        // The owner has members to tell, should this shard have found that it is not it.
+        if let Some(owner) = self.peers.owner(&room, &request) {
+            self.peers.forward(&owner, request.into_inner(), call).await?;
+        }
         Ok(Response::new(pb::RedactResponse { redacted }))
     }
 }
@@ -91,8 +96,10 @@ impl ChatRemote for Shard {
 impl Shard {
     /// Takes an entry's content out of the log, and then out of all memories. False if
     /// the log had it no more.
-    async fn redact_here(&self, room: &RoomId, epoch: u64, seq: Seq) -> Result<bool, Status> {
+    async fn redact_here(&self, room: &RoomId, what: &pb::RedactRequest) -> Result<bool, Status> {
+        let (epoch, seq) = (what.epoch, Seq(what.seq));
         let store = &self.rooms.0.store;
+        let fence = self.rooms.read(room, room::Room::fence);
         let failed =
             |error: StoreError| refusal(Code::Unavailable, "STORE_UNREACHABLE", error.to_string());
         let not_found = || refusal(Code::NotFound, "NO_SUCH_ENTRY", "the room has no such entry");
@@ -109,7 +116,10 @@ impl Shard {
         if !store.redact(room, seq).await.map_err(failed)? {
             return Err(not_found());
         }
-        self.rooms.redacted(room, seq);
+        match fence.filter(|fence| *fence != head.fence) {
+            Some(fence) => superseded::give_up(&self.rooms, room, fence).await,
+            None => self.rooms.redacted(room, seq),
+        }
         tracing::info!(target: "audit", room_id = %room, seq = seq.0, "redacted");
         Ok(!said.redacted)
     }
@@ -129,12 +139,8 @@ impl ChatPeer for Shard {
         let room = room(&request.room)?;
         let claimed =
             model::Fence { r#gen: model::Gen(request.r#gen), term: model::Term(request.term) };
-        self.rooms.with_slot(&room, |slot| match slot {
-            crate::rooms::Slot::Open(open) if open.room.fence() < claimed => {
-                self.rooms.give_up(&room, open, Input::Superseded, "superseded")
-            }
-            _ => false,
-        });
+        // Whoever it is: the room is lost.
+        self.rooms.lost_to(&room, request.shard_id.parse().ok(), claimed);
         Ok(Response::new(pb::SupersededResponse {}))
     }
 }

@@ -8,6 +8,7 @@ mod commands;
 mod effects;
 mod line;
 mod list;
+mod lost;
 #[cfg(test)]
 mod tests;
 
@@ -31,7 +32,7 @@ use tokio::{
     time::Instant,
 };
 
-use self::{line::Line, list::Listed};
+use self::{line::Line, list::Listed, lost::Lost};
 use crate::{
     content::ContentRules, history, metrics::Metrics, outbox::Outbox, read::REPLAYS_AT_ONCE,
 };
@@ -71,8 +72,10 @@ pub(crate) struct Inner {
     pub(crate) read_heads: Notify,
     pub(crate) replays: Semaphore,
     pub(crate) pages: Semaphore,
-    /// True while the store has not answered for 3 s.
-    pub(crate) store_unreachable: AtomicBool,
+    /// When the store answered last, in milliseconds of the rooms' clock.
+    answered_ms: AtomicU64,
+    /// Rooms that other shards have claimed.
+    lost: Lost,
     /// True once the process was asked to stop.
     draining: AtomicBool,
 }
@@ -142,6 +145,8 @@ pub(crate) struct Command {
     pub(crate) redirected: bool,
 }
 
+/// Silence of the store after which rooms are better served elsewhere, in milliseconds.
+const STORE_SILENCE_MAX_MS: u64 = 3000;
 const STRIPES: usize = 64;
 /// Commands that may wait for one claim; further ones are refused.
 const CLAIM_WAITING_MAX: usize = 16 * 1024;
@@ -181,7 +186,8 @@ impl Rooms {
             read_heads: Notify::new(),
             replays: Semaphore::new(REPLAYS_AT_ONCE),
             pages: Semaphore::new(history::AT_ONCE),
-            store_unreachable: AtomicBool::new(false),
+            answered_ms: AtomicU64::new(0),
+            lost: Lost::default(),
             draining: AtomicBool::new(false),
         };
         (Self(Arc::new(inner)), to_claim)
@@ -191,6 +197,18 @@ impl Rooms {
     pub(crate) fn now_ms(&self) -> u64 {
         let since = self.0.clock.now() - self.0.origin;
         u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// The store has answered.
+    pub(crate) fn store_answered(&self) {
+        self.0.answered_ms.fetch_max(self.now_ms(), Ordering::Relaxed);
+    }
+
+    /// True while the store has not answered for so long that others should serve. It
+    /// is asked each second, if it outlives the process.
+    pub(crate) fn is_store_unreachable(&self) -> bool {
+        let silence_ms = self.now_ms().saturating_sub(self.0.answered_ms.load(Ordering::Relaxed));
+        silence_ms > STORE_SILENCE_MAX_MS && !self.0.store.is_volatile()
     }
 
     // === links ===
@@ -244,8 +262,10 @@ impl Rooms {
     pub(crate) fn elsewhere(&self, room: &RoomId) -> Option<Shard> {
         let view = self.0.view.borrow();
         let is_me = |shard: &&Shard| shard.id == self.0.me.id;
-        let unfit = self.0.store_unreachable.load(Ordering::Relaxed)
-            || self.0.draining.load(Ordering::Relaxed);
+        if let Some(claimer) = self.0.lost.claimer(room, &view, self.0.clock.now()) {
+            return Some(claimer);
+        }
+        let unfit = self.is_store_unreachable() || self.0.draining.load(Ordering::Relaxed);
         let best = view.ranked(room).into_iter().find(|shard| !(unfit && is_me(shard)));
         best.filter(|shard| !is_me(shard)).cloned()
     }
@@ -309,6 +329,11 @@ impl Rooms {
         }
     }
 
+    /// Forgets what is of no use any more.
+    pub(crate) fn sweep(&self) {
+        self.0.lost.sweep(self.0.clock.now());
+    }
+
     // === claims ===
 
     /// Puts a claimed room in its slot and lets in whoever waits.
@@ -325,6 +350,7 @@ impl Rooms {
             return self.claim_again(id, &mut stripe, waiting, seen);
         }
         self.0.metrics.rooms.inc();
+        self.0.lost.found(id, room.fence());
         let mut open = Box::new(Open::new(room));
         // The claim has told the head to those who were there when it began.
         let late = waiting.split_off(covered.min(waiting.len()));

@@ -15,7 +15,7 @@ use store::{Memory, MemoryLimits, Store};
 
 use crate::{
     Config, Metrics, api::Shard, claims, content::ContentRules, heads, peers::Peers, rooms::Rooms,
-    upkeep, workers::Workers, writer,
+    superseded, upkeep, workers::Workers, writer,
 };
 
 /// A shard that is built, but does not serve yet.
@@ -90,6 +90,7 @@ impl Server {
             Workers::new(tasks.clone())
                 .with("claims", claims::run(rooms.clone(), to_claim, peers.clone()))
                 .with("heads", heads::run(rooms.clone()))
+                .with("superseded", superseded::run(rooms.clone()))
                 .with("writer", writer::run(rooms.clone()))
                 .with("sweep", upkeep::sweep(rooms.clone(), config.room_idle))
                 .with("view", upkeep::follow_view(rooms.clone())),

@@ -16,6 +16,7 @@ pub(crate) async fn sweep(rooms: Rooms, idle: Duration) {
     loop {
         clock.sleep(SWEEP).await;
         let (now, now_ms) = (clock.now(), rooms.now_ms());
+        rooms.sweep();
         let mut idlers = Vec::new();
         rooms.for_each(|id, open| {
             if open.room.wants_tick() {

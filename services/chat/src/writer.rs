@@ -1,12 +1,10 @@
 //! Stores what rooms want stored. What waits while one batch commits is the next
 //! batch: no timer, and no delay when idle.
 
-use std::sync::atomic::Ordering;
-
 use room::{AppendResult, Duplicate};
 use store::{Appended, StoreError};
 
-use crate::rooms::Rooms;
+use crate::{rooms::Rooms, superseded};
 
 /// Writes until it is dropped.
 pub(crate) async fn run(rooms: Rooms) {
@@ -26,24 +24,34 @@ pub(crate) async fn run(rooms: Rooms) {
             metrics.append_seconds.observe((clock.now() - started).as_secs_f64());
             let entries: usize = appends.iter().map(|append| append.entries.len()).sum();
             metrics.append_entries.observe(entries as f64);
-            rooms.0.store_unreachable.store(
-                matches!(ended, Err(StoreError::Unreachable(_) | StoreError::Restored(_))),
-                Ordering::Relaxed,
-            );
-
-            let mut results = match ended {
-                Ok(ended) => ended.into_iter().map(translate).collect(),
+            let results: Vec<AppendResult> = match ended {
+                Ok(ended) => {
+                    rooms.store_answered();
+                    ended.into_iter().map(translate).collect()
+                }
                 Err(error) => {
                     tracing::warn!(error = %error, rooms = keys.len(), "append failed");
                     vec![failed(&error); keys.len()]
                 }
             };
-            for (((id, fence), append), result) in keys.iter().zip(&appends).zip(results.drain(..))
-            {
+            let mut lost = Vec::new();
+            for (((id, fence), append), result) in keys.iter().zip(&appends).zip(results) {
                 if matches!(result, AppendResult::Stored { .. }) {
                     metrics.entries.inc_by(append.entries.len() as u64);
                 }
-                rooms.appended(id, *fence, result);
+                match result {
+                    AppendResult::Superseded => lost.push((id, *fence)),
+                    result => rooms.appended(id, *fence, result),
+                }
+            }
+            // Last, so that nobody else waits until it is known who has claimed them.
+            if !lost.is_empty()
+                && let Err(error) = superseded::learn(&rooms).await
+            {
+                tracing::debug!(error = %error, "nobody tells who has the rooms");
+            }
+            for (id, fence) in lost {
+                rooms.appended(id, fence, AppendResult::Superseded);
             }
         }
     }
@@ -53,6 +61,7 @@ fn translate(ended: Appended) -> AppendResult {
     match ended {
         Appended::Stored { at_ms } => AppendResult::Stored { at_ms },
         Appended::Superseded => AppendResult::Superseded,
+        Appended::Failed(error) => failed(&error),
         Appended::Duplicates(found) => AppendResult::Duplicates(
             found
                 .into_iter()
@@ -64,17 +73,12 @@ fn translate(ended: Appended) -> AppendResult {
                 })
                 .collect(),
         ),
-        Appended::Failed(error) => {
-            tracing::warn!(error = %error, "a room's append failed");
-            failed(&error)
-        }
     }
 }
 
 fn failed(error: &StoreError) -> AppendResult {
     match error {
-        StoreError::Unreachable(_) => AppendResult::Failed,
-        // Whatever this shard believes of the room is not to be relied on.
-        StoreError::Restored(_) | StoreError::Unknown(_) => AppendResult::Unknown,
+        StoreError::Unreachable(_) | StoreError::Restored(_) => AppendResult::Failed,
+        StoreError::Unknown(_) => AppendResult::Unknown,
     }
 }

@@ -35,6 +35,11 @@ impl Rooms {
                     waiting.push(command);
                 }
                 Slot::Claiming { .. } => self.refuse(room, &command, Refusal::Overloaded),
+                Slot::Open(open) if self.is_store_unreachable() && command.needs_store() => {
+                    if self.send_on(room, open, &command) {
+                        self.remove(stripe, room);
+                    }
+                }
                 Slot::Open(open) if command.seen > open.room.fence() => {
                     // Somebody has seen a later owner: this one was superseded and
                     // did not know.
@@ -55,6 +60,9 @@ impl Rooms {
                 | Input::Add { .. }
                     if self.is_mine(room, command.redirected) =>
                 {
+                    if self.is_store_unreachable() {
+                        return self.refuse(room, &command, Refusal::Unavailable);
+                    }
                     let seen = command.seen;
                     match self.0.claims.try_send(room.clone()) {
                         Ok(()) => {
@@ -76,6 +84,19 @@ impl Rooms {
                 self.submit_to(stripe, room, command);
             }
         }
+    }
+
+    /// Refuses what cannot be served while the store does not answer: sends it to the
+    /// next shard, once. True if the room has to be dropped.
+    fn send_on(&self, id: &RoomId, open: &mut Open, command: &Command) -> bool {
+        if command.redirected || self.elsewhere(id).is_none() {
+            self.refuse(id, command, Refusal::Unavailable);
+            return false;
+        }
+        self.refuse(id, command, Refusal::Moved);
+        // Whoever is in has to go there with all that they have.
+        let is_said = matches!(command.input, Input::Publish(_));
+        is_said && self.give_up(id, open, Input::Release, "store_unreachable")
     }
 
     /// Applies a command, or lets it wait for a read of the room's head. True if the

@@ -113,6 +113,12 @@ impl Command {
         matches!(self.input, Input::Join(_) | Input::Rejoin(_))
     }
 
+    /// True if it comes to nothing without the store.
+    pub(crate) fn needs_store(&self) -> bool {
+        let is_said = matches!(self.input, Input::Publish(_) | Input::Read(_));
+        self.needs_head() || is_said
+    }
+
     /// Who asks, if it is a connector.
     pub(crate) fn who(&self) -> Option<Who> {
         let (link, session) = match &self.input {

@@ -26,6 +26,8 @@ pub(crate) struct Connector {
     pub(crate) batches: usize,
     /// The digest of the last heartbeat, and what was known when it came.
     heartbeat: Option<(u64, u64)>,
+    /// What it says of the store.
+    store_unreachable: bool,
     rooms: BTreeMap<String, Known>,
     /// The sessions of the joins and re-joins that were not answered yet.
     joining: BTreeMap<u64, (String, Vec<u64>)>,
@@ -87,6 +89,7 @@ impl Connector {
             next_request: 1,
             batches: 0,
             heartbeat: None,
+            store_unreachable: false,
             rooms: BTreeMap::new(),
             joining: BTreeMap::new(),
             leaving: BTreeMap::new(),
@@ -195,6 +198,19 @@ impl Connector {
         ours
     }
 
+    /// Waits until the heartbeats say whether the store can be reached. Nothing else may
+    /// come before.
+    pub(crate) async fn until_store_unreachable(&mut self, expected: bool) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let event = self.any_event(deadline).await.unwrap();
+            assert!(is_heartbeat(&event), "{}", render(&event));
+            if self.store_unreachable == expected {
+                return;
+            }
+        }
+    }
+
     /// Up to where this link has the room.
     pub(crate) fn at(&self, room: &str) -> pb::Position {
         self.rooms[room].at
@@ -215,6 +231,7 @@ impl Connector {
         match event {
             event::Event::Heartbeat(heartbeat) => {
                 self.heartbeat = Some((heartbeat.digest, self.digest()));
+                self.store_unreachable = heartbeat.store_unreachable;
             }
             event::Event::Entry(entry) => {
                 let known = self.rooms.get_mut(&entry.room).expect("an entry of our room");

@@ -14,6 +14,7 @@ mod heads;
 mod history;
 mod links;
 mod moves;
+mod owners;
 mod redaction;
 mod rejoins;
 mod remote;

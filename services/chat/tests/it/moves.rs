@@ -88,6 +88,7 @@ async fn a_shard_that_was_superseded_gives_the_room_up() {
     zero.peer().superseded(request(fence.r#gen, fence.term)).await.unwrap();
     assert_eq!(a.ask(say(&room, 1, "hi"), 2).await, ["#2 stored 2", "2<1 ann: hi"]);
     zero.peer().superseded(request(fence.r#gen, fence.term + 1)).await.unwrap();
-    assert_eq!(a.told().await, "moved");
-    assert_eq!(a.ask(say(&room, 1, "ho"), 1).await, ["#3 Moved"]);
+    let moved = format!("to chat-1 {}", one.addr);
+    assert_eq!(a.told().await, format!("moved {moved}"));
+    assert_eq!(a.ask(say(&room, 1, "ho"), 1).await, [format!("#3 Moved {moved}")]);
 }

@@ -104,3 +104,19 @@ async fn the_owner_is_asked_to_take_it_away() {
     assert!(zero.remote().redact(redact(&room, 0, 2)).await.unwrap().into_inner().redacted);
     assert_eq!(a.told().await, "2 redacted");
 }
+
+#[tokio::test]
+async fn whoever_has_lost_the_room_passes_it_on() {
+    let store = Shared::new();
+    let (zero, one) = Chat::two_on(&[], Some(&store)).await;
+    one.see(&[&one]);
+    let room = room_of(&zero, &[&zero, &one]);
+    let mut a = Connector::open(&zero, "a").await;
+    let mut c = Connector::open(&one, "c").await;
+    a.ask(join(&room, 1, "ann"), 2).await;
+    a.ask(say(&room, 1, "hi"), 2).await;
+    c.ask(join(&room, 1, "cat"), 2).await;
+    assert!(zero.remote().redact(redact(&room, 0, 2)).await.unwrap().into_inner().redacted);
+    assert_eq!(a.told().await, format!("moved to chat-1 {}", one.addr));
+    assert_eq!(c.told().await, "2 redacted");
+}

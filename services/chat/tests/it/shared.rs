@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -25,11 +25,14 @@ pub(crate) enum Call {
     Append,
     Heads,
     Read,
+    Superseded,
 }
+
+const CALLS: [Call; 5] = [Call::Claim, Call::Append, Call::Heads, Call::Read, Call::Superseded];
 
 #[derive(Debug)]
 pub(crate) struct Shared {
-    inner: Memory,
+    inner: Arc<Memory>,
     /// Each call that is held, all or one of them: it has been done, but is not
     /// answered.
     held: watch::Sender<Vec<(Call, Option<usize>)>>,
@@ -39,6 +42,8 @@ pub(crate) struct Shared {
     failing: Mutex<HashMap<Call, StoreError>>,
     /// The rooms of each read of heads.
     heads: Mutex<Vec<Vec<RoomId>>>,
+    /// Tells nobody who was superseded.
+    is_silent: AtomicBool,
 }
 
 impl Shared {
@@ -50,8 +55,18 @@ impl Shared {
     pub(crate) fn keeping(entries_max: usize) -> Arc<Self> {
         let next = AtomicU64::new(1);
         let random = move || next.fetch_add(1, Ordering::Relaxed);
+        Self::over(Arc::new(Memory::new(MemoryLimits { entries_max }, || 1_000, random)))
+    }
+
+    /// The same log, by another way.
+    pub(crate) fn beside(&self) -> Arc<Self> {
+        Self::over(Arc::clone(&self.inner))
+    }
+
+    fn over(inner: Arc<Memory>) -> Arc<Self> {
         Arc::new(Self {
-            inner: Memory::new(MemoryLimits { entries_max }, || 1_000, random),
+            inner,
+            is_silent: AtomicBool::new(false),
             held: watch::Sender::default(),
             done: watch::Sender::default(),
             failing: Mutex::default(),
@@ -91,6 +106,16 @@ impl Shared {
             Some(error) => failing.insert(call, error),
             None => failing.remove(&call),
         };
+    }
+
+    /// Lets every call fail, or none any more.
+    pub(crate) fn fail_all(&self, error: Option<&StoreError>) {
+        CALLS.iter().for_each(|call| self.fail(*call, error.cloned()));
+    }
+
+    /// Does not tell who was superseded, as if it had been long ago.
+    pub(crate) fn keep_silent(&self) {
+        self.is_silent.store(true, Ordering::Relaxed);
     }
 
     /// How many such calls were done so far.
@@ -171,7 +196,12 @@ impl Store for Shared {
     }
 
     async fn superseded(&self, shard: &ShardId) -> Result<Vec<Superseded>, StoreError> {
-        self.inner.superseded(shard).await
+        self.may(Call::Superseded)?;
+        let mut claims = self.inner.superseded(shard).await?;
+        if self.is_silent.load(Ordering::Relaxed) {
+            claims.clear();
+        }
+        self.answer(Call::Superseded, Ok(claims)).await
     }
 
     async fn redact(&self, room: &RoomId, seq: Seq) -> Result<bool, StoreError> {

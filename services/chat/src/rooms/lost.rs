@@ -1,0 +1,79 @@
+//! Rooms that other shards have claimed, and who did.
+
+use std::{collections::HashMap, sync::Mutex, time::Duration};
+
+use cluster::{Shard, View};
+use model::{Fence, RoomId, ShardId};
+use room::Input;
+use tokio::time::Instant;
+
+use super::{Rooms, Slot};
+
+/// How long whoever asks for a lost room is sent to its claimer, whatever the view
+/// says. After that the view counts again, so that a room comes home some day.
+const SENT_FOR: Duration = Duration::from_secs(5);
+/// How long a claim is remembered: longer than the store tells of it again.
+const REMEMBERED_FOR: Duration = Duration::from_secs(20);
+/// Claims that are remembered; of more, the view has to do.
+const CLAIMS_MAX: usize = 64 * 1024;
+
+/// The newest claim of each room that another shard made lately.
+#[derive(Debug, Default)]
+pub(crate) struct Lost(Mutex<HashMap<RoomId, Claimed>>);
+
+#[derive(Debug)]
+struct Claimed {
+    by: ShardId,
+    fence: Fence,
+    /// When it was heard of.
+    at: Instant,
+}
+
+impl Lost {
+    fn note(&self, room: &RoomId, by: ShardId, fence: Fence, at: Instant) {
+        let mut claims = self.0.lock().expect("lost");
+        let is_news = claims.get(room).is_none_or(|known| known.fence < fence);
+        if is_news && (claims.len() < CLAIMS_MAX || claims.contains_key(room)) {
+            claims.insert(room.clone(), Claimed { by, fence, at });
+        }
+    }
+
+    /// Who has claimed a room lately, if it is in `view`.
+    pub(super) fn claimer(&self, room: &RoomId, view: &View, now: Instant) -> Option<Shard> {
+        let claims = self.0.lock().expect("lost");
+        let claimed = claims.get(room).filter(|claimed| now - claimed.at < SENT_FOR)?;
+        view.get(&claimed.by).cloned()
+    }
+
+    /// The room is this shard's again, by a claim that is newer than `fence`.
+    pub(super) fn found(&self, room: &RoomId, fence: Fence) {
+        let mut claims = self.0.lock().expect("lost");
+        if claims.get(room).is_some_and(|claimed| claimed.fence < fence) {
+            claims.remove(room);
+        }
+    }
+
+    /// Forgets what is old.
+    pub(super) fn sweep(&self, now: Instant) {
+        self.0.lock().expect("lost").retain(|_, claimed| now - claimed.at < REMEMBERED_FOR);
+    }
+}
+
+impl Rooms {
+    /// Another shard has claimed a room, or an operator has: gives it up, unless it was
+    /// claimed again since, and sends whoever asks to the claimer.
+    pub(crate) fn lost_to(&self, room: &RoomId, by: Option<ShardId>, fence: Fence) {
+        let mut stripe = self.stripe(room);
+        if matches!(stripe.get(room), Some(Slot::Open(open)) if open.room.fence() >= fence) {
+            return;
+        }
+        if let Some(by) = by.filter(|by| *by != self.0.me.id) {
+            self.0.lost.note(room, by, fence, self.0.clock.now());
+        }
+        if let Some(Slot::Open(open)) = stripe.get_mut(room)
+            && self.give_up(room, open, Input::Superseded, "superseded")
+        {
+            self.remove(&mut stripe, room);
+        }
+    }
+}
