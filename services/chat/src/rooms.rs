@@ -4,6 +4,7 @@
 //! stripe's lock, so that every link sees a room's events in the order in which they
 //! came to be.
 
+mod claiming;
 mod commands;
 mod effects;
 mod line;
@@ -32,7 +33,7 @@ use tokio::{
     time::Instant,
 };
 
-use self::{line::Line, list::Listed, lost::Lost};
+use self::{claiming::Claimed, line::Line, list::Listed, lost::Lost};
 use crate::{
     content::ContentRules, history, metrics::Metrics, outbox::Outbox, read::REPLAYS_AT_ONCE,
 };
@@ -76,6 +77,8 @@ pub(crate) struct Inner {
     answered_ms: AtomicU64,
     /// Rooms that other shards have claimed.
     lost: Lost,
+    /// Rooms that this shard has claimed lately.
+    claimed: Claimed,
     /// True once the process was asked to stop.
     draining: AtomicBool,
 }
@@ -188,6 +191,7 @@ impl Rooms {
             pages: Semaphore::new(history::AT_ONCE),
             answered_ms: AtomicU64::new(0),
             lost: Lost::default(),
+            claimed: Claimed::default(),
             draining: AtomicBool::new(false),
         };
         (Self(Arc::new(inner)), to_claim)
@@ -331,83 +335,9 @@ impl Rooms {
 
     /// Forgets what is of no use any more.
     pub(crate) fn sweep(&self) {
-        self.0.lost.sweep(self.0.clock.now());
-    }
-
-    // === claims ===
-
-    /// Puts a claimed room in its slot and lets in whoever waits.
-    pub(crate) fn open(&self, id: &RoomId, room: Room) {
-        let mut stripe = self.stripe(id);
-        let Some(Slot::Claiming { waiting, seen, covered }) = stripe.get_mut(id) else { return };
-        let (mut waiting, seen, covered) = (std::mem::take(waiting), *seen, *covered);
-        stripe.remove(id);
-        if self.0.draining.load(Ordering::Relaxed) {
-            return waiting.iter().for_each(|command| self.refuse(id, command, Refusal::Moved));
-        }
-        if seen > room.fence() {
-            // While the claim was under way somebody came who has seen a later owner.
-            return self.claim_again(id, &mut stripe, waiting, seen);
-        }
-        self.0.metrics.rooms.inc();
-        self.0.lost.found(id, room.fence());
-        let mut open = Box::new(Open::new(room));
-        // The claim has told the head to those who were there when it began.
-        let late = waiting.split_off(covered.min(waiting.len()));
-        for command in waiting {
-            // A room that was just claimed is not given up by those who waited for it.
-            self.admit(id, &mut open, command);
-        }
-        stripe.insert(id.clone(), Slot::Open(open));
-        for command in late {
-            self.submit_to(&mut stripe, id, command);
-        }
-    }
-
-    /// The claim of a room failed: refuses whoever waits.
-    pub(crate) fn claim_failed(&self, id: &RoomId) {
-        let mut stripe = self.stripe(id);
-        if let Some(Slot::Claiming { .. }) = stripe.get(id)
-            && let Some(Slot::Claiming { waiting, .. }) = stripe.remove(id)
-        {
-            for command in &waiting {
-                self.refuse(id, command, Refusal::Unavailable);
-            }
-        }
-    }
-
-    fn claim_again(&self, id: &RoomId, stripe: &mut Stripe, waiting: Vec<Command>, seen: Fence) {
-        if self.0.claims.try_send(id.clone()).is_ok() {
-            stripe.insert(id.clone(), Slot::Claiming { waiting, seen, covered: 0 });
-        } else {
-            waiting.iter().for_each(|command| self.refuse(id, command, Refusal::Overloaded));
-        }
-    }
-
-    /// Gives an idle room up and lets go of its log. Whoever comes in the meantime
-    /// waits, and finds the room claimed anew: not a log that is about to go.
-    pub(crate) async fn unload(&self, id: &RoomId) {
-        let mut is_idle = false;
-        self.with_slot(id, |slot| {
-            let Slot::Open(open) = slot else { return false };
-            is_idle = open.room.is_empty() && open.line.is_idle();
-            if is_idle {
-                self.give_up(id, open, Input::Release, "idle");
-                let (waiting, seen) = (Vec::new(), Fence::default());
-                *slot = Slot::Claiming { waiting, seen, covered: 0 };
-            }
-            false
-        });
-        if !is_idle {
-            return;
-        }
-        self.0.store.release(id).await;
-        let mut stripe = self.stripe(id);
-        if let Some(Slot::Claiming { waiting, seen, .. }) = stripe.remove(id)
-            && !waiting.is_empty()
-        {
-            self.claim_again(id, &mut stripe, waiting, seen);
-        }
+        let now = self.0.clock.now();
+        self.0.lost.sweep(now);
+        self.0.claimed.sweep(now);
     }
 
     fn stripe(&self, room: &RoomId) -> MutexGuard<'_, Stripe> {

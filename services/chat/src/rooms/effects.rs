@@ -152,7 +152,11 @@ impl Rooms {
             Slot::Open(open) if open.room.fence() == fence => {
                 let lost = match result {
                     room::AppendResult::Superseded => Some("fenced"),
-                    room::AppendResult::Unknown => Some("unknown_outcome"),
+                    room::AppendResult::Unknown => {
+                        // Only the next claim tells what became of it.
+                        self.0.claimed.forget(id);
+                        Some("unknown_outcome")
+                    }
                     _ => None,
                 };
                 match lost {

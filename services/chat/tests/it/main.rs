@@ -5,6 +5,7 @@
 
 mod access;
 mod api;
+mod claims;
 mod commands;
 mod connector;
 mod digest;
