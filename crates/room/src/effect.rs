@@ -2,7 +2,7 @@
 
 use model::{Grant, Identity, LinkId, Position, Seq, SessionId, UserName};
 
-use crate::{Entry, Read, Verdict};
+use crate::{Entry, Publish, Read, Verdict};
 
 /// What the shell must do, in this order.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,6 +35,15 @@ pub enum Effect {
         ticket: u64,
         /// Where the message is; of an `Add`, the room's newest entry.
         outcome: Result<Position, Refusal>,
+    },
+    /// Looks for a message's cmid in the log, for its target is not here: it may have
+    /// been stored before. What is found has to come back as
+    /// [`crate::Input::Sought`].
+    Seek {
+        /// The message.
+        publish: Publish,
+        /// Who says it.
+        author: Identity,
     },
     /// Reads a page of the log for a member, as far as `reader` may see it, and
     /// answers.

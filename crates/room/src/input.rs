@@ -21,6 +21,8 @@ pub enum Input {
     },
     /// Somebody says something.
     Publish(Publish),
+    /// The log was looked through for what [`crate::Effect::Seek`] asked for.
+    Sought(Sought),
     /// A connector brings its members after a move or a lost link.
     Rejoin(Rejoin),
     /// A member wants to read what was said.
@@ -136,7 +138,7 @@ pub enum Pages {
 }
 
 /// Something that is said.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Publish {
     /// Who has to be answered.
     pub origin: Origin,
@@ -148,6 +150,33 @@ pub struct Publish {
     pub cmid: Bytes,
     /// `model::message_digest` of target and content.
     pub digest: u64,
+}
+
+/// What was found of a message that may have been stored before.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Sought {
+    /// The message.
+    pub publish: Publish,
+    /// What the log has under its cmid.
+    pub found: Found,
+}
+
+/// What a log has under some cmid.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Found {
+    /// An entry.
+    Entry {
+        /// Where it is.
+        seq: Seq,
+        /// When it was stored, milliseconds since 1970.
+        at_ms: u64,
+        /// The digest that it was stored with.
+        digest: u64,
+    },
+    /// Nothing.
+    Nothing,
+    /// Nobody can tell: the store does not answer.
+    Unknown,
 }
 
 /// Who published, and how they are answered.

@@ -33,8 +33,8 @@ mod told;
 
 pub use effect::{Effect, Event, Outcome, Refusal};
 pub use input::{
-    AppendResult, Duplicate, Entry, Input, Join, Kind, Newcomer, Origin, Pages, Publish, Query,
-    Read, Rejoin, Replay, Resume, Target, Verdict,
+    AppendResult, Duplicate, Entry, Found, Input, Join, Kind, Newcomer, Origin, Pages, Publish,
+    Query, Read, Rejoin, Replay, Resume, Sought, Target, Verdict,
 };
 pub use log::{Append, NewEntry};
 pub use machine::{Limits, Room};

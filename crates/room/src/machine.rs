@@ -138,6 +138,7 @@ impl Room {
                 self.leave(link, request_id, session, effects);
             }
             Input::Publish(publish) => self.publish(publish, effects),
+            Input::Sought(sought) => self.sought(sought, effects),
             Input::Rejoin(rejoin) => self.rejoin(rejoin, effects),
             Input::Read(read) => self.read(read, effects),
             Input::Redact { seq } => self.redact(seq, effects),

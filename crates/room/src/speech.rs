@@ -3,24 +3,36 @@
 use model::{Identity, LinkId, Position, Seq, UserName};
 
 use crate::{
-    AppendResult, Effect, Entry, Event, Kind, NewEntry, Origin, Outcome, Place, Publish, Read,
-    Refusal, Room, Target, log::Draft,
+    AppendResult, Effect, Entry, Event, Found, Kind, NewEntry, Origin, Outcome, Place, Publish,
+    Read, Refusal, Room, Sought, Target, log::Draft,
 };
+
+/// What becomes of a message that was said.
+enum Accepted {
+    /// It is in line, or was.
+    Waits,
+    /// It was stored before: there, and then.
+    Before(Seq, u64),
+    /// Its target is not here; it, by this author, may have been stored before.
+    Perhaps(Publish, Identity),
+}
 
 impl Room {
     pub(crate) fn publish(&mut self, publish: Publish, effects: &mut Vec<Effect>) {
         let origin = publish.origin.clone();
         match self.accept(publish) {
-            Ok(Some(at)) => self.answer(&[origin], Ok(at), effects),
-            Ok(None) => effects.push(Effect::Append),
+            Ok(Accepted::Before(seq, at_ms)) => self.answer(&[origin], Ok((seq, at_ms)), effects),
+            Ok(Accepted::Waits) => effects.push(Effect::Append),
+            Ok(Accepted::Perhaps(publish, author)) => {
+                effects.push(Effect::Seek { publish, author });
+            }
             Err(refusal) => self.answer(&[origin], Err(refusal), effects),
         }
     }
 
-    /// Puts a message in line. `Ok(Some)` if it was stored before.
-    fn accept(&mut self, publish: Publish) -> Result<Option<(Seq, u64)>, Refusal> {
-        let Publish { origin, target, content, cmid, digest } = publish;
-        let author = match &origin {
+    /// Puts a message in line, unless it was stored before.
+    fn accept(&mut self, publish: Publish) -> Result<Accepted, Refusal> {
+        let author = match &publish.origin {
             Origin::Session { link, session, .. } => self
                 .roster
                 .by_session(*link, *session)
@@ -28,9 +40,13 @@ impl Room {
             Origin::Call { name, identity, .. } => Some((name.clone(), *identity)),
         };
         let (author, author_identity) = author.ok_or(Refusal::NotAMember)?;
+        let Publish { origin, target, content, cmid, digest } = &publish;
         // A repeated message is answered whatever has become of its target.
-        if let Some(repeated) = self.log.repeat(author_identity, &cmid, digest, &origin) {
-            return repeated.map(|stored| stored.map(|stored| (stored.seq, stored.at_ms)));
+        match self.log.repeat(author_identity, cmid, *digest, origin) {
+            Some(Ok(Some(stored))) => return Ok(Accepted::Before(stored.seq, stored.at_ms)),
+            Some(Ok(None)) => return Ok(Accepted::Waits),
+            Some(Err(refusal)) => return Err(refusal),
+            None => {}
         }
         if self.releasing {
             return Err(Refusal::Moved);
@@ -38,13 +54,29 @@ impl Room {
         let kind = match target {
             Target::All => Kind::Message,
             Target::One(target) => {
-                let target_identity =
-                    self.roster.get(&target).ok_or(Refusal::NoSuchTarget)?.identity;
-                Kind::Whisper { target, target_identity }
+                let Some(member) = self.roster.get(target) else {
+                    return Ok(Accepted::Perhaps(publish, author_identity));
+                };
+                Kind::Whisper { target: target.clone(), target_identity: member.identity }
             }
         };
-        let entry = NewEntry { kind, author, author_identity, content, cmid, digest };
-        self.log.push(Draft { entry, origins: vec![origin], redacted: false }).map(|()| None)
+        let (content, cmid) = (content.clone(), cmid.clone());
+        let entry = NewEntry { kind, author, author_identity, content, cmid, digest: *digest };
+        let origins = vec![publish.origin];
+        self.log.push(Draft { entry, origins, redacted: false })?;
+        Ok(Accepted::Waits)
+    }
+
+    /// A message whose target is not here was looked for in the log.
+    pub(crate) fn sought(&self, sought: Sought, effects: &mut Vec<Effect>) {
+        let Sought { publish, found } = sought;
+        let stored = match found {
+            Found::Entry { seq, at_ms, digest } if digest == publish.digest => Ok((seq, at_ms)),
+            Found::Entry { .. } => Err(Refusal::CmidConflict),
+            Found::Nothing => Err(Refusal::NoSuchTarget),
+            Found::Unknown => Err(Refusal::Unavailable),
+        };
+        self.answer(&[publish.origin], stored, effects);
     }
 
     pub(crate) fn answer(

@@ -1,6 +1,7 @@
 //! Scripts as data: each step of a [`check`] is what happens to a room, and beside it
 //! all that follows from it.
 
+mod again;
 mod connectors;
 mod history;
 mod members;
@@ -21,9 +22,9 @@ use model::{
 };
 
 use crate::{
-    Append, AppendResult, Duplicate, Effect, Entry, Event, Input, Join, Kind, Limits, Newcomer,
-    Origin, Outcome, Pages, Publish, Query, Read, Refusal, Rejoin, Replay, Resume, Room, Target,
-    Verdict,
+    Append, AppendResult, Duplicate, Effect, Entry, Event, Found, Input, Join, Kind, Limits,
+    Newcomer, Origin, Outcome, Pages, Publish, Query, Read, Refusal, Rejoin, Replay, Resume, Room,
+    Sought, Target, Verdict,
 };
 use connectors::Connectors;
 
@@ -53,6 +54,8 @@ const LIMITS: Limits = Limits { members_max: 4, pending_max: 3, ring_max: 3, gra
 ///                 another content; store: append and stored
 /// A1?             it wants to read
 /// redact 3        the content of entry 3 was taken away
+/// found 2 found 2! found - found ?     what the log has of a message whose target is
+///                 not here: entry 2, one with another content, nothing, no answer
 /// bot!hi  add bot  kick bob  tick 100  release  superseded
 /// ```
 #[track_caller]
@@ -70,6 +73,8 @@ struct Stage {
     connectors: Connectors,
     now_ms: u64,
     wants_append: bool,
+    /// What is looked for in the log.
+    seeking: Option<Publish>,
     closed: bool,
 }
 
@@ -78,7 +83,7 @@ impl Stage {
         let room_id = RoomId::parse("r").unwrap();
         let connectors = Connectors::new(room_id.clone());
         let room = Room::new(room_id, EPOCH, FENCE, limits);
-        Self { room, connectors, now_ms: 0, wants_append: false, closed: false }
+        Self { room, connectors, now_ms: 0, wants_append: false, seeking: None, closed: false }
     }
 
     fn step(&mut self, number: u64, step: &str) -> Vec<String> {
@@ -119,6 +124,11 @@ impl Stage {
             "unknown" => appended(AppendResult::Unknown),
             "fenced" => appended(AppendResult::Superseded),
             "dup" => appended(AppendResult::Duplicates(vec![duplicate(rest)])),
+            "found" => {
+                let publish = self.seeking.take().expect("something is looked for");
+                let found = found(rest, publish.digest);
+                Input::Sought(Sought { publish, found })
+            }
             "redact" => Input::Redact { seq: Seq(rest.parse().unwrap()) },
             "release" => Input::Release,
             "superseded" => Input::Superseded,
@@ -183,6 +193,9 @@ impl Stage {
         self.room.apply(input, &mut effects);
         for effect in &effects {
             self.wants_append |= matches!(effect, Effect::Append);
+            if let Effect::Seek { publish, .. } = effect {
+                self.seeking = Some(publish.clone());
+            }
             self.closed |= matches!(effect, Effect::Closed);
         }
         self.connectors.observe(&effects);
@@ -323,6 +336,19 @@ fn old_entry(seq: &str) -> Entry {
     }
 }
 
+/// `2`: as it is said now; `2!`: with another content.
+fn found(text: &str, digest: u64) -> Found {
+    match text {
+        "-" => Found::Nothing,
+        "?" => Found::Unknown,
+        seq => {
+            let digest = if seq.ends_with('!') { !digest } else { digest };
+            let seq = Seq(seq.trim_end_matches('!').parse().unwrap());
+            Found::Entry { seq, at_ms: 5, digest }
+        }
+    }
+}
+
 /// `0@2`: the first of the append is entry 2; `0@2!`: which says something else.
 fn duplicate(text: &str) -> Duplicate {
     let (index, seq) = text.split_once('@').unwrap();
@@ -337,6 +363,10 @@ fn render(effect: &Effect) -> Option<String> {
         Effect::Answer { ticket, outcome: Ok(at) } => format!("call #{ticket} stored {}", at.seq.0),
         Effect::Answer { ticket, outcome: Err(refusal) } => format!("call #{ticket} {refusal:?}"),
         Effect::Closed => "closed".into(),
+        Effect::Seek { publish, .. } => match &publish.origin {
+            Origin::Session { request_id, .. } => format!("seek #{request_id}"),
+            Origin::Call { ticket, .. } => format!("seek call #{ticket}"),
+        },
         Effect::ReadLog { read, .. } => format!("read #{}", read.request_id),
         // What these are for is what the connectors compare after each step.
         Effect::Attach { .. } | Effect::Detach { .. } | Effect::Append => return None,

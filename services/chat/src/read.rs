@@ -1,9 +1,10 @@
-//! Reads of the log for those who come back. Pages of it: see `history`.
+//! Reads of the log for those who come back, and for what is said again. Pages of it:
+//! see `history`.
 
 use std::collections::VecDeque;
 
-use model::{Fence, RoomId, Seq};
-use room::{Entry, Input, Refusal, Replay, Resume};
+use model::{Fence, Identity, RoomId, Seq};
+use room::{Entry, Found, Input, Publish, Refusal, Replay, Resume, Sought};
 use store::{Page, Range};
 
 use crate::{
@@ -55,6 +56,27 @@ pub(crate) async fn replay(rooms: Rooms, id: RoomId, fence: Fence, command: Comm
             Some(false) => {}
         }
     }
+}
+
+/// Looks for a message in the log whose target is not here: it may have been stored
+/// before.
+pub(crate) async fn seek(
+    rooms: Rooms,
+    id: RoomId,
+    fence: Fence,
+    publish: Publish,
+    author: Identity,
+) {
+    let Ok(_permit) = rooms.0.pages.acquire().await else { return };
+    let found = match rooms.0.store.find(&id, author, &publish.cmid).await {
+        Ok(Some(store::Found { seq, at_ms, digest })) => Found::Entry { seq, at_ms, digest },
+        Ok(None) => Found::Nothing,
+        Err(error) => {
+            tracing::warn!(error = %error, "cannot look for a message");
+            Found::Unknown
+        }
+    };
+    rooms.sought(&id, fence, Sought { publish, found });
 }
 
 /// What was read so far: all above `from`, without holes.

@@ -133,7 +133,7 @@ impl Connectors {
                 Effect::ReadLog { read, .. } => {
                     assert!(self.answered.insert(read.request_id), "answered twice");
                 }
-                Effect::Answer { .. } | Effect::Append | Effect::Closed => {}
+                Effect::Seek { .. } | Effect::Answer { .. } | Effect::Append | Effect::Closed => {}
             }
         }
     }

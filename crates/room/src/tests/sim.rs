@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     Append, AppendResult, Effect, Entry, Event, Input, Limits, Newcomer, Origin, Outcome, Pages,
-    Publish, Query, Read, Target,
+    Publish, Query, Read, Sought, Target,
 };
 
 pub(super) const NAMES: [&str; 4] = ["ann", "bob", "cat", "dan"];
@@ -245,6 +245,13 @@ impl Sim {
             self.check_answer(effect);
         }
         self.note_held();
+        for effect in &effects {
+            if let Effect::Seek { publish, author } = effect {
+                let publish = publish.clone();
+                let found = self.store.find(*author, &publish.cmid);
+                self.apply(Input::Sought(Sought { publish, found }));
+            }
+        }
         effects
     }
 

@@ -90,8 +90,9 @@ fn a_link_that_comes_later_starts_at_the_head() {
 fn nobody_whispers_to_nobody() {
     check(&[
         ("A1+ann", "A #1 in:1 @1 [ann] new | A +ann(1)"),
-        ("A1>bob!psst", "A #2 NoSuchTarget"),
+        ("A1>bob!psst", "seek #2"),
         ("append", "nothing"),
+        ("found -", "A #2 NoSuchTarget"),
     ]);
 }
 

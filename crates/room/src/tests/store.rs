@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use model::{Identity, Seq};
 
-use crate::{Append, AppendResult, Duplicate, Entry};
+use crate::{Append, AppendResult, Duplicate, Entry, Found};
 
 #[derive(Default)]
 pub(super) struct StoreModel {
@@ -18,6 +18,14 @@ impl StoreModel {
     /// The newest entry; the claim is 1.
     pub(super) fn head(&self) -> Seq {
         Seq(1 + self.log.len() as u64)
+    }
+
+    /// What is stored under a cmid.
+    pub(super) fn find(&self, author: Identity, cmid: &Bytes) -> Found {
+        match self.digests.get(&(author, cmid.clone())) {
+            Some(&(seq, digest)) => Found::Entry { seq, at_ms: seq.0, digest },
+            None => Found::Nothing,
+        }
     }
 
     /// Stores all, or none if some of it was stored before.

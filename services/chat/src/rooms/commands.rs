@@ -200,6 +200,21 @@ impl Rooms {
         }
     }
 
+    /// The log was looked through for a message: answers it, or says it again to whoever
+    /// has the room now.
+    pub(crate) fn sought(&self, id: &RoomId, fence: Fence, sought: room::Sought) {
+        let mut stripe = self.stripe(id);
+        match stripe.get_mut(id) {
+            Some(Slot::Open(open)) if open.room.fence() == fence => {
+                self.apply_to(id, open, Input::Sought(sought));
+            }
+            _ => {
+                let (input, seen) = (Input::Publish(sought.publish), Fence::default());
+                self.submit_to(&mut stripe, id, Command { input, seen, redirected: false });
+            }
+        }
+    }
+
     /// The content of an entry is gone from the log: nobody tells of it any more.
     pub(crate) fn redacted(&self, id: &RoomId, seq: Seq) {
         self.with_slot(id, |slot| {

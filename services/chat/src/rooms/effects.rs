@@ -12,7 +12,7 @@ use rpc::chat::v1::{self as pb, RefusedReason, reply};
 use tokio::sync::oneshot;
 
 use super::{Command, Open, Rooms, Slot, Stored};
-use crate::{history, metrics::ReasonLabel, outbox::Outbox, translate};
+use crate::{history, metrics::ReasonLabel, outbox::Outbox, read, translate};
 
 impl Rooms {
     /// Applies an input under the stripe's lock. True if the room has to be dropped.
@@ -80,6 +80,10 @@ impl Rooms {
                     }
                 }
                 Effect::Answer { ticket, outcome } => self.answer(ticket, outcome),
+                Effect::Seek { publish, author } => {
+                    let seek = read::seek(self.clone(), id.clone(), fence, publish, author);
+                    self.0.tasks.spawn("seek", Policy::Session, seek);
+                }
                 Effect::ReadLog { read, reader } => {
                     open.reads += 1;
                     let answer = history::answer(self.clone(), id.clone(), fence, read, reader);

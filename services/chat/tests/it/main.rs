@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods, reason = "a test makes its own world")]
 
 mod access;
+mod again;
 mod api;
 mod claims;
 mod commands;

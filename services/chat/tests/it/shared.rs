@@ -1,7 +1,7 @@
 //! A log that several shards share, and that does what a test says.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -44,6 +44,19 @@ pub(crate) struct Shared {
     heads: Mutex<Vec<Vec<RoomId>>>,
     /// Tells nobody who was superseded.
     is_silent: AtomicBool,
+    /// How the next appends end, of which nobody learns what became.
+    unknown: Mutex<VecDeque<Fate>>,
+    /// Appends that have not arrived yet.
+    late: Mutex<Vec<Vec<Append>>>,
+}
+
+/// What becomes of an append without an answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Fate {
+    Stored,
+    Lost,
+    /// It arrives when it is told to.
+    Late,
 }
 
 impl Shared {
@@ -67,6 +80,8 @@ impl Shared {
         Arc::new(Self {
             inner,
             is_silent: AtomicBool::new(false),
+            unknown: Mutex::default(),
+            late: Mutex::default(),
             held: watch::Sender::default(),
             done: watch::Sender::default(),
             failing: Mutex::default(),
@@ -116,6 +131,21 @@ impl Shared {
     /// Does not tell who was superseded, as if it had been long ago.
     pub(crate) fn keep_silent(&self) {
         self.is_silent.store(true, Ordering::Relaxed);
+    }
+
+    /// Lets the next append end without an answer.
+    pub(crate) fn cut(&self, fate: Fate) {
+        self.unknown.lock().unwrap().push_back(fate);
+    }
+
+    /// Lets the late appends arrive, and gives how they end.
+    pub(crate) async fn arrive(&self) -> Vec<Appended> {
+        let late = std::mem::take(&mut *self.late.lock().unwrap());
+        let mut ends = Vec::new();
+        for appends in late {
+            ends.extend(self.inner.append(&appends).await.unwrap());
+        }
+        ends
     }
 
     /// How many such calls were done so far.
@@ -169,7 +199,16 @@ impl Store for Shared {
 
     async fn append(&self, appends: &[Append]) -> Result<Vec<Appended>, StoreError> {
         self.may(Call::Append)?;
-        let appended = self.inner.append(appends).await;
+        let fate = self.unknown.lock().unwrap().pop_front();
+        match fate {
+            Some(Fate::Stored) => drop(self.inner.append(appends).await),
+            Some(Fate::Late) => self.late.lock().unwrap().push(appends.to_vec()),
+            Some(Fate::Lost) | None => {}
+        }
+        let appended = match fate {
+            None => self.inner.append(appends).await,
+            Some(_) => Err(StoreError::Unknown("cut off".into())),
+        };
         self.answer(Call::Append, appended).await
     }
 
