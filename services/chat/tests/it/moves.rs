@@ -7,6 +7,7 @@ use crate::{
     commands::{join, join_redirected, join_seen, rejoin, say},
     connector::Connector,
     room_of,
+    shared::{Call, Shared},
 };
 
 #[tokio::test]
@@ -37,6 +38,49 @@ async fn a_changed_view_takes_away_the_rooms_that_it_gives_to_others() {
     assert_eq!(a.told().await, format!("moved to chat-1 {}", one.addr));
     assert_eq!(a.ask(say(&ours, 2, "hi"), 2).await, ["#3 stored 2", "2<1 bob: hi"]);
     a.check_digest().await;
+}
+
+#[tokio::test]
+async fn a_room_that_moves_finishes_what_is_being_stored_first() {
+    let store = Shared::new();
+    let (zero, one) = Chat::two_on(&[], Some(&store)).await;
+    let room = room_of(&zero, &[&zero, &one]);
+    let mut a = Connector::open(&zero, "a").await;
+    a.ask(join(&room, 1, "ann"), 2).await;
+    let at = a.at(&room);
+    store.hold(Call::Append);
+    a.send([say(&room, 1, "hi")]).await;
+    store.until(Call::Append, 1).await;
+    let moved = format!("to chat-1 {}", one.addr);
+    a.send([say(&room, 1, "ho")]).await;
+    zero.see(&[&one]);
+    // What had not begun is for the next owner.
+    assert_eq!(a.told().await, format!("#3 Moved {moved}"));
+    assert_eq!(a.ask(join(&room, 2, "bob"), 1).await, [format!("#4 Moved {moved}")]);
+    store.let_go();
+    let told = ["#2 stored 2".into(), "2<1 ann: hi".into(), format!("moved {moved}")];
+    assert_eq!(a.told_of(3).await, told);
+    // And it goes on where it stopped.
+    one.see(&[&one]);
+    let mut a = Connector::open(&one, "a").await;
+    let told = a.ask(rejoin(&room, at, &[(1, "ann")], None), 1).await;
+    assert_eq!(told, ["#1 Complete @3 [ann] missed 2"]);
+    assert_eq!(a.ask(say(&room, 1, "ho"), 2).await, ["#2 stored 4", "4<3 ann: ho"]);
+}
+
+#[tokio::test]
+async fn a_shard_that_ends_finishes_what_is_being_stored_first() {
+    let store = Shared::new();
+    let chat = Chat::start_on("chat-0", &[], Some(store.clone())).await;
+    let mut a = Connector::open(&chat, "a").await;
+    a.ask(join("r", 1, "ann"), 2).await;
+    store.hold(Call::Append);
+    a.send([say("r", 1, "hi")]).await;
+    store.until(Call::Append, 1).await;
+    chat.shutdown.cancel();
+    assert_eq!(a.told().await, "go away");
+    store.let_go();
+    assert_eq!(a.told_of(3).await, ["#2 stored 2", "2<1 ann: hi", "moved"]);
 }
 
 /// The fence of whoever let a session in.
