@@ -12,7 +12,9 @@
 //!
 //! * All that happens to a room happens under one lock, and nothing awaits there.
 //! * A shard never waits for a connector: an outbox that is full cuts its link.
-//! * Only `claims` and `writer` write to the store.
+//! * Only `claims` and `writer` write to the store, and `remote` to take a content away.
+//! * Where shards share a store, nobody is let in, and nobody told what they missed, by
+//!   an owner that has not looked since they asked whether it still is one.
 
 mod api;
 mod claims;

@@ -110,7 +110,7 @@ impl Line {
 impl Command {
     /// True if it must not be answered by an owner that was superseded unawares.
     pub(crate) fn needs_head(&self) -> bool {
-        matches!(self.input, Input::Join(_) | Input::Rejoin(_))
+        matches!(self.input, Input::Join(_) | Input::Rejoin(_) | Input::Add { .. })
     }
 
     /// True if it comes to nothing without the store.
