@@ -61,7 +61,10 @@ fn translate(ended: Appended) -> AppendResult {
     match ended {
         Appended::Stored { at_ms } => AppendResult::Stored { at_ms },
         Appended::Superseded => AppendResult::Superseded,
-        Appended::Failed(error) => failed(&error),
+        Appended::Failed(error) => {
+            tracing::warn!(error = %error, "a room's append failed");
+            failed(&error)
+        }
         Appended::Duplicates(found) => AppendResult::Duplicates(
             found
                 .into_iter()
@@ -78,7 +81,8 @@ fn translate(ended: Appended) -> AppendResult {
 
 fn failed(error: &StoreError) -> AppendResult {
     match error {
-        StoreError::Unreachable(_) | StoreError::Restored(_) => AppendResult::Failed,
-        StoreError::Unknown(_) => AppendResult::Unknown,
+        StoreError::Unreachable(_) => AppendResult::Failed,
+        // Whatever this shard believes of the room is not to be relied on.
+        StoreError::Restored(_) | StoreError::Unknown(_) => AppendResult::Unknown,
     }
 }
