@@ -11,6 +11,11 @@ use crate::{Dictionary, Kind, Protos, TextForm, TooLong, encode_package, parse_j
 /// libpitaya gives up after six of them.
 const PITAYA_HEARTBEAT_SECS: u16 = 60;
 
+/// The field of a client's `user`, and of our response, that makes a session an
+/// extended one, and its value.
+const EXTENDED: &str = "shaddock";
+const EXTENDED_VERSION: u64 = 1;
+
 /// The families of clients that need different bytes for the same push, as
 /// told apart by the handshake.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -26,6 +31,9 @@ pub enum Dialect {
     /// Has `sys.platform` or `sys.libVersion` and no `sys.type`: JSON only, and
     /// push routes as names.
     Pitaya,
+    /// `user.shaddock` is 1, whatever `sys` says: JSON only, with more fields, and
+    /// more routes.
+    Extended,
 }
 
 impl Dialect {
@@ -34,7 +42,7 @@ impl Dialect {
         match self {
             Self::Classic => Some(TextForm::Utf8),
             Self::Browser => Some(TextForm::Cesu8),
-            Self::Pitaya => None,
+            Self::Pitaya | Self::Extended => None,
         }
     }
 }
@@ -43,6 +51,8 @@ impl Dialect {
 #[derive(Debug)]
 pub(crate) struct Greeting {
     pub(crate) dialect: Dialect,
+    /// Reads a handshake response only in the form that Pitaya's clients need.
+    is_pitaya: bool,
     pub(crate) user: Option<Value>,
     /// `sys.rsa`, if it is there.
     pub(crate) rsa: Option<Value>,
@@ -60,15 +70,21 @@ impl Greeting {
         let rsa = sys.get_mut("rsa").map(Value::take).filter(is_truthy);
         let has = |name| sys.get(name).is_some_and(is_truthy);
         let text = |name| sys.get(name).and_then(Value::as_str);
+        let is_pitaya = text("type").is_none() && (has("platform") || has("libVersion"));
+        let user = request.remove("user").filter(|user| !user.is_null());
+        let is_extended =
+            user.as_ref().and_then(|user| user.get(EXTENDED)?.as_u64()) == Some(EXTENDED_VERSION);
         let dialect = match (text("type"), text("version")) {
+            _ if is_extended => Dialect::Extended,
+            _ if is_pitaya => Dialect::Pitaya,
             (Some("js-websocket"), Some("0.0.1")) => Dialect::Browser,
-            (None, _) if has("platform") || has("libVersion") => Dialect::Pitaya,
             _ => Dialect::Classic,
         };
         Some(Self {
             dialect,
+            is_pitaya,
             rsa,
-            user: request.remove("user").filter(|user| !user.is_null()),
+            user,
             dict_version: text("dictVersion").map(str::to_owned),
             proto_version: sys.get("protoVersion").cloned().unwrap_or_default(),
         })
@@ -81,7 +97,10 @@ pub(crate) struct Responses {
     /// By whether the client has our dictionary, and whether it has our protos
     /// or, if we have none, some of another server.
     classic: [[Bytes; 2]; 2],
-    pitaya: Bytes,
+    /// As above, for extended sessions: without our protos.
+    extended: [[Bytes; 2]; 2],
+    /// By whether the session is extended.
+    pitaya: [Bytes; 2],
 }
 
 impl Responses {
@@ -90,7 +109,7 @@ impl Responses {
         dictionary: Option<&Dictionary>,
         protos: Option<&Protos>,
     ) -> Result<Self, TooLong> {
-        let response = |dict_is_cached, has_protos| {
+        let response = |dict_is_cached, has_protos, is_extended: bool| {
             let mut sys = Map::new();
             if let Some(secs) = heartbeat_secs {
                 sys.insert("heartbeat".into(), secs.get().into());
@@ -98,14 +117,22 @@ impl Responses {
             if let Some(dictionary) = dictionary {
                 put_dictionary(dictionary, dict_is_cached, &mut sys);
             }
-            put_protos(protos, has_protos, &mut sys);
-            success(&sys)
+            put_protos(protos.filter(|_| !is_extended), has_protos, &mut sys);
+            success(&sys, is_extended)
         };
-        let classic = [
-            [response(false, false)?, response(false, true)?],
-            [response(true, false)?, response(true, true)?],
-        ];
-        Ok(Self { classic, pitaya: pitaya(heartbeat_secs, dictionary)? })
+        let responses = |is_extended| -> Result<_, TooLong> {
+            let response = |dict, protos| response(dict, protos, is_extended);
+            Ok([
+                [response(false, false)?, response(false, true)?],
+                [response(true, false)?, response(true, true)?],
+            ])
+        };
+        let pitaya = |is_extended| pitaya(heartbeat_secs, dictionary, is_extended);
+        Ok(Self {
+            classic: responses(false)?,
+            extended: responses(true)?,
+            pitaya: [pitaya(false)?, pitaya(true)?],
+        })
     }
 
     /// Picks the response for `greeting` from a server with these versions.
@@ -115,17 +142,19 @@ impl Responses {
         dict_version: Option<&str>,
         proto_version: Option<&str>,
     ) -> Bytes {
-        if greeting.dialect == Dialect::Pitaya {
-            return self.pitaya.clone();
+        let is_extended = greeting.dialect == Dialect::Extended;
+        if greeting.is_pitaya {
+            return self.pitaya[usize::from(is_extended)].clone();
         }
         let dict_is_cached =
             dict_version.is_some_and(|v| greeting.dict_version.as_deref() == Some(v));
-        let has_protos = match proto_version {
+        let has_protos = match proto_version.filter(|_| !is_extended) {
             // An empty one is that of a client without protos, too.
             Some(version) => !version.is_empty() && greeting.proto_version == *version,
             None => is_truthy(&greeting.proto_version),
         };
-        self.classic[usize::from(dict_is_cached)][usize::from(has_protos)].clone()
+        let responses = if is_extended { &self.extended } else { &self.classic };
+        responses[usize::from(dict_is_cached)][usize::from(has_protos)].clone()
     }
 }
 
@@ -165,6 +194,7 @@ fn put_protos(protos: Option<&Protos>, client_has: bool, sys: &mut Map<String, V
 fn pitaya(
     heartbeat_secs: Option<NonZeroU16>,
     dictionary: Option<&Dictionary>,
+    is_extended: bool,
 ) -> Result<Bytes, TooLong> {
     let mut sys = Map::new();
     let secs = heartbeat_secs.map_or(PITAYA_HEARTBEAT_SECS, NonZeroU16::get);
@@ -173,11 +203,15 @@ fn pitaya(
         sys.insert("dict".into(), dictionary.json().clone().into());
     }
     sys.insert("serializer".into(), "json".into());
-    success(&sys)
+    success(&sys, is_extended)
 }
 
-fn success(sys: &Map<String, Value>) -> Result<Bytes, TooLong> {
-    let body = to_json(&json!({ "code": 200, "sys": sys }));
+fn success(sys: &Map<String, Value>, is_extended: bool) -> Result<Bytes, TooLong> {
+    let mut body = json!({ "code": 200, "sys": sys });
+    if is_extended {
+        body["user"] = json!({ EXTENDED: EXTENDED_VERSION });
+    }
+    let body = to_json(&body);
     let mut out = BytesMut::new();
     encode_package(Kind::Handshake, &body, &mut out)?;
     Ok(out.freeze())

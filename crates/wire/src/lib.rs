@@ -34,6 +34,7 @@ mod named;
 mod package;
 mod profile;
 pub mod route;
+mod said;
 mod schema;
 mod signing;
 mod stringify;
@@ -62,6 +63,7 @@ pub use crate::package::{
 };
 pub use crate::profile::{Profile, ProfileError, PushError};
 pub use crate::route::Route;
+pub use crate::said::{Said, to_hex};
 pub use crate::schema::{Protos, Schema};
 pub use crate::stringify::js_number_text;
 pub use crate::text::{TextForm, has_astral};

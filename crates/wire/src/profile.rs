@@ -10,7 +10,7 @@ use crate::message::encode_push_with;
 use crate::schema::{FieldOption, Type};
 use crate::text::{TextForm, to_form};
 use crate::{
-    BodyError, Dictionary, EncodeError, PushRoute, RawRoute, Schema, TooLong, encode_push,
+    BodyError, Dictionary, EncodeError, PushRoute, RawRoute, Said, Schema, TooLong, encode_push,
     parse_json, route, to_json,
 };
 use crate::{Dialect, Protos};
@@ -235,6 +235,18 @@ impl Profile {
         }
     }
 
+    /// Appends the push of a chat message as extended sessions get it, as a whole
+    /// DATA package.
+    ///
+    /// # Errors
+    ///
+    /// [`TooLong::Body`] if the message does not fit a package.
+    pub fn encode_said(&self, said: &Said<'_>, out: &mut BytesMut) -> Result<(), TooLong> {
+        encode_push_with(self.push_route(Dialect::Extended, route::ON_CHAT), out, |out| {
+            said.put(out);
+        })
+    }
+
     /// Appends the push that `user` came (`added`) or went, as a whole DATA
     /// package for classic clients.
     ///
@@ -322,7 +334,7 @@ impl Profile {
 
     fn client_schema(&self, dialect: Dialect, route: &str) -> Option<&Schema> {
         let schema = self.protos.as_ref()?.client();
-        Some(schema).filter(|schema| dialect != Dialect::Pitaya && schema.contains(route))
+        Some(schema).filter(|schema| dialect.text_form().is_some() && schema.contains(route))
     }
 
     fn server_schema(&self, dialect: Dialect, route: &str) -> Option<(&Schema, TextForm)> {

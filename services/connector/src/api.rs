@@ -106,8 +106,8 @@ impl ConnectorService for Api {
                         session
                             .state()
                             .place()
-                            .room()
-                            .is_some_and(|(_, name)| name.as_str() == request.user)
+                            .seat()
+                            .is_some_and(|seat| seat.name.as_str() == request.user)
                     };
                     sessions.values().filter(named).cloned().collect()
                 }
@@ -186,8 +186,8 @@ impl Api {
 fn describe(session: &Arc<Session>) -> pb::Session {
     let place = session.state().place();
     let (room, user) = place
-        .room()
-        .map(|(room, name)| (room.id.to_string(), name.to_string()))
+        .seat()
+        .map(|seat| (seat.room.id.to_string(), seat.name.to_string()))
         .unwrap_or_default();
     pb::Session { id: session.id(), peer_addr: session.peer().to_string(), room, user }
 }

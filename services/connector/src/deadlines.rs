@@ -12,7 +12,8 @@ use crate::{
     fanout::Batch,
     handler::{self, Place},
     hub::{Hub, error_body},
-    room::{Ask, Room, SETTLE},
+    pending::Ask,
+    room::{Room, SETTLE},
 };
 
 /// How often the requests are looked through.
@@ -96,7 +97,7 @@ fn expire(hub: &Hub, room: &Arc<Room>, request_id: u64) {
         return;
     }
     hub.answer(pending, 503, &error_body(503, "the room cannot be reached, try again"));
-    let is_join = matches!(pending.ask, Ask::Join { .. });
+    let is_join = matches!(pending.ask, Ask::Join(_));
     if is_join {
         handler::set_place(&pending.session, Place::Outside);
     }

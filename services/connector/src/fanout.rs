@@ -11,7 +11,7 @@ use frontend::Outgoing;
 use model::RoomId;
 use wire::{Dialect, Profile, RawId, has_astral};
 
-use crate::{handler::Session, metrics::Metrics, room::Room};
+use crate::{entry::Entry, handler::Session, metrics::Metrics, room::Room};
 
 /// What one batch of events means for clients, room by room.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ enum Scope {
 
 #[derive(Debug)]
 enum Content {
-    Chat { msg: String, from: String, target: String },
+    Chat(Arc<Entry>),
     Presence { name: String, joined: bool },
     Response { id: RawId, body: Bytes },
 }
@@ -56,12 +56,10 @@ impl Batch {
         &mut self,
         room: &Arc<Room>,
         only: Option<&Arc<Session>>,
-        msg: String,
-        from: String,
-        target: String,
+        entry: Arc<Entry>,
     ) {
         let scope = only.map_or(Scope::All, |session| Scope::Only(Arc::clone(session)));
-        self.push(room, scope, Content::Chat { msg, from, target });
+        self.push(room, scope, Content::Chat(entry));
     }
 
     /// Somebody came or left; the session `except` is not told.
@@ -167,20 +165,26 @@ struct Shared<'a> {
     profile: &'a Profile,
     frames: &'a [Frame],
     /// By dialect; those that need the same bytes share them.
-    encoded: [Option<(Outgoing, u64)>; 3],
+    encoded: [Option<(Outgoing, u64)>; 4],
     is_plain: bool,
 }
 
 impl<'a> Shared<'a> {
     fn new(profile: &'a Profile, frames: &'a [Frame]) -> Self {
         let astral = |frame: &Frame| match &frame.content {
-            Content::Chat { msg, from, target } => {
-                has_astral(msg) || has_astral(from) || has_astral(target)
+            Content::Chat(said) => {
+                let said = &said.entry;
+                has_astral(&said.content) || has_astral(&said.author) || has_astral(&said.target)
             }
             Content::Presence { name, .. } => has_astral(name),
             Content::Response { .. } => false,
         };
-        Self { profile, frames, encoded: [None, None, None], is_plain: !frames.iter().any(astral) }
+        Self {
+            profile,
+            frames,
+            encoded: [None, None, None, None],
+            is_plain: !frames.iter().any(astral),
+        }
     }
 
     fn get(&mut self, dialect: Dialect) -> Option<&(Outgoing, u64)> {
@@ -191,6 +195,7 @@ impl<'a> Shared<'a> {
             Dialect::Classic => 0,
             Dialect::Browser => 1,
             Dialect::Pitaya => 2,
+            Dialect::Extended => 3,
         };
         if self.encoded[slot].is_none() {
             let mut builder = Outgoing::builder();
@@ -209,12 +214,19 @@ impl<'a> Shared<'a> {
     }
 }
 
-/// Appends one package. False if it does not fit one, which limits on content
-/// and names make impossible; then it is left out and logged.
+/// Appends one package. False if there is nothing for the dialect in it, or if it
+/// does not fit one, which limits on content and names make impossible; then it is
+/// left out and logged.
 fn encode(profile: &Profile, dialect: Dialect, content: &Content, out: &mut BytesMut) -> bool {
     let encoded = match content {
-        Content::Chat { msg, from, target } => {
-            profile.encode_chat_for(dialect, msg, from, target, out)
+        Content::Chat(said) if dialect == Dialect::Extended => {
+            profile.encode_said(&said.said(), out)
+        }
+        // There is nothing to show.
+        Content::Chat(said) if said.entry.redacted => return false,
+        Content::Chat(said) => {
+            let said = &said.entry;
+            profile.encode_chat_for(dialect, &said.content, &said.author, &said.target, out)
         }
         Content::Presence { name, joined } => {
             profile.encode_presence_for(dialect, *joined, name, out)

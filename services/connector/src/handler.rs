@@ -12,7 +12,12 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use wire::{Call, Dialect, RawId, Route};
 
-use crate::{hub::Hub, room::Room};
+use crate::{
+    extended::CMID_LEN_MAX,
+    hub::Hub,
+    pending::{Joining, Speech},
+    room::Room,
+};
 
 /// A client's connection, with what this service keeps about it.
 pub(crate) type Session = frontend::Session<Client>;
@@ -36,9 +41,25 @@ pub(crate) enum Place {
     #[default]
     Outside,
     /// Has asked to come in.
-    Entering(Arc<Room>, UserName),
+    Entering(Seat),
     /// In a room.
-    Inside(Arc<Room>, UserName),
+    Inside(Seat),
+}
+
+/// A place in a room, had or asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct Seat {
+    pub(crate) room: Arc<Room>,
+    pub(crate) name: UserName,
+    pub(crate) who: Who,
+}
+
+/// Who somebody is, whatever the name.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Who {
+    pub(crate) identity: Identity,
+    /// True if the client can prove it.
+    pub(crate) has_secret: bool,
 }
 
 impl Client {
@@ -46,8 +67,15 @@ impl Client {
         self.dialect.get().copied().unwrap_or_default()
     }
 
-    pub(crate) fn identity(&self) -> Identity {
-        self.identity.get().copied().unwrap_or(Identity([0; 16]))
+    /// True if the client asked for more than the original gives.
+    pub(crate) fn is_extended(&self) -> bool {
+        self.dialect() == Dialect::Extended
+    }
+
+    /// Who a client is that has no secret.
+    fn anybody(&self) -> Who {
+        let identity = self.identity.get().copied().unwrap_or(Identity([0; 16]));
+        Who { identity, has_secret: false }
     }
 
     pub(crate) fn place(&self) -> Place {
@@ -62,11 +90,11 @@ pub(crate) fn set_place(session: &Session, place: Place) {
 }
 
 impl Place {
-    /// The room and the name, if there is one.
-    pub(crate) fn room(&self) -> Option<(&Arc<Room>, &UserName)> {
+    /// The place in a room, if there is one.
+    pub(crate) fn seat(&self) -> Option<&Seat> {
         match self {
             Self::Outside => None,
-            Self::Entering(room, name) | Self::Inside(room, name) => Some((room, name)),
+            Self::Entering(seat) | Self::Inside(seat) => Some(seat),
         }
     }
 }
@@ -110,7 +138,9 @@ impl frontend::Handler for Handler {
         let refused = match call.route {
             Route::Enter => self.enter(session, call.id, &call.body),
             Route::Send => self.send(session, call.id, &call.body),
-            Route::QueryEntry | Route::Other(_) => Err(Refused::silent(500)),
+            Route::QueryEntry | Route::History | Route::Leave | Route::Rooms | Route::Other(_) => {
+                Err(Refused::silent(500))
+            }
         };
         if let Err(refused) = refused {
             self.refuse(session, call.id, route, &refused);
@@ -152,16 +182,17 @@ impl Handler {
             .map_err(|error| Refused::new(400, format!("username: {error}")))?;
         let room =
             RoomId::parse(rid).map_err(|error| Refused::new(400, format!("rid: {error}")))?;
-        if session.state().place().room().is_some() {
+        if session.state().place().seat().is_some() {
             return Err(Refused { code: 500, body: json!({ "code": 500, "error": true }) });
         }
-        self.hub.enter(session, id, &room, &name);
+        let who = session.state().anybody();
+        self.hub.enter(session, id, &room, Joining { name, who });
         Ok(())
     }
 
     fn send(&self, session: &Arc<Session>, id: Option<RawId>, body: &Value) -> Result<(), Refused> {
         let place = session.state().place();
-        let (room, _) = place.room().ok_or_else(|| Refused::silent(500))?;
+        let seat = place.seat().ok_or_else(|| Refused::silent(500))?;
         let now = self.hub.clock().now() - self.origin;
         if self.sends.is_some_and(|rate| !session.state().pace.admits(rate, now)) {
             return Err(Refused::new(429, "too many messages"));
@@ -172,7 +203,8 @@ impl Handler {
             return Err(Refused::new(400, "content: must not be empty"));
         }
         self.fit("content", content.len())?;
-        let answer = match body.get("route") {
+        let is_extended = session.state().is_extended();
+        let answer = match body.get("route").filter(|_| !is_extended) {
             None => Bytes::from_static(b"{}"),
             Some(route) => {
                 // The sample gives it back. It waits as long as the content does.
@@ -186,7 +218,10 @@ impl Handler {
             // Nobody can have a name that is none.
             name => UserName::parse(name).map_err(|_| Refused::silent(500))?.to_string(),
         };
-        self.hub.send(session, id, answer, room, target, content.to_owned());
+        let cmid = if is_extended { cmid(body)? } else { None };
+        let cmid = cmid.unwrap_or_else(|| self.hub.make_cmid(is_extended));
+        let (author, content) = (seat.who.identity, content.to_owned());
+        self.hub.send(session, id, &seat.room, Speech { target, content, cmid, author, answer });
         Ok(())
     }
 
@@ -220,10 +255,26 @@ fn text<'a>(body: &'a Value, field: &str) -> Result<&'a str, Refused> {
     }
 }
 
+/// Reads the message id that a client chose, if it did.
+fn cmid(body: &Value) -> Result<Option<Bytes>, Refused> {
+    if body.get("cmid").is_none() {
+        return Ok(None);
+    }
+    let cmid = text(body, "cmid")?;
+    if !(1..=CMID_LEN_MAX).contains(&cmid.len()) {
+        let len = cmid.len();
+        let error = format!("cmid: must have 1 to {CMID_LEN_MAX} bytes, not {len}");
+        return Err(Refused::new(400, error));
+    }
+    Ok(Some(Bytes::copy_from_slice(cmid.as_bytes())))
+}
+
 fn label(route: Route) -> &'static str {
     match route {
         Route::Enter => "enter",
         Route::Send => "send",
-        Route::QueryEntry | Route::Other(_) => "other",
+        Route::QueryEntry | Route::History | Route::Leave | Route::Rooms | Route::Other(_) => {
+            "other"
+        }
     }
 }

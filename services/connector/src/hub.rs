@@ -11,15 +11,16 @@ use std::{
 
 use bytes::{BufMut, Bytes, BytesMut};
 use chassis::{Clock, Rng, World};
-use model::{RoomId, UserName};
+use model::RoomId;
 use tokio::sync::Notify;
 use wire::RawId;
 
 use crate::{
     deadlines::Deadlines,
-    handler::{self, Place, Session},
+    handler::{self, Place, Seat, Session},
     metrics::Metrics,
-    room::{Ask, Pending, Room, Route, State},
+    pending::{Ask, Joining, Pending, Speech},
+    room::{Room, Route, State},
 };
 
 /// A handle; clones share the rooms.
@@ -49,7 +50,8 @@ const STRIPES: usize = 64;
 
 impl Hub {
     pub(crate) fn new(world: World, metrics: Metrics, deadlines: Deadlines) -> Self {
-        let incarnation = world.rng.u64();
+        // The first byte makes sure that no id made from it is text.
+        let incarnation = world.rng.u64() | (0xff << 56);
         Self(Arc::new(Inner {
             world,
             metrics,
@@ -103,8 +105,8 @@ impl Hub {
         self.0.sessions.lock().expect("sessions").remove(&session.id());
         let place = session.state().place();
         handler::set_place(session, Place::Outside);
-        if let Some((room, _)) = place.room() {
-            self.leave(room, session);
+        if let Some(seat) = place.seat() {
+            self.leave(&seat.room, session);
         }
     }
 
@@ -181,11 +183,15 @@ impl Hub {
         session: &Arc<Session>,
         reply_to: Option<RawId>,
         id: &RoomId,
-        name: &UserName,
+        joining: Joining,
     ) {
         self.with_room(id, |room, state| {
-            handler::set_place(session, Place::Entering(Arc::clone(room), name.clone()));
-            self.ask(room, state, session, Ask::Join { reply_to, name: name.clone() });
+            let (name, who) = (joining.name.clone(), joining.who);
+            handler::set_place(
+                session,
+                Place::Entering(Seat { room: Arc::clone(room), name, who }),
+            );
+            self.ask(room, state, session, reply_to, Ask::Join(Box::new(joining)));
         });
         // It may have closed in the meantime, before it had a place to leave.
         if session.is_closed() {
@@ -193,20 +199,14 @@ impl Hub {
         }
     }
 
-    /// Asks the room's shard to store a message, and gives `answer` once it is.
+    /// Asks the room's shard to store a message.
     pub(crate) fn send(
         &self,
         session: &Arc<Session>,
         reply_to: Option<RawId>,
-        answer: Bytes,
         room: &Arc<Room>,
-        target: String,
-        content: String,
+        speech: Speech,
     ) {
-        let mut cmid = BytesMut::with_capacity(16);
-        cmid.put_u64(self.0.incarnation);
-        cmid.put_u64(self.next_request());
-        let ask = Ask::Publish { reply_to, answer, target, content, cmid: cmid.freeze() };
         let mut state = room.state();
         if state.dead {
             // It was about to be in when the call came, and was refused meanwhile.
@@ -217,10 +217,19 @@ impl Hub {
             }
             return;
         }
-        self.ask(room, &mut state, session, ask);
+        self.ask(room, &mut state, session, reply_to, Ask::Publish(speech));
     }
 
-    /// True if this process made the client message id.
+    /// Makes a client message id that no other message has; as text, if clients are
+    /// to see it.
+    pub(crate) fn make_cmid(&self, as_text: bool) -> Bytes {
+        let mut cmid = BytesMut::with_capacity(16);
+        cmid.put_u64(self.0.incarnation);
+        cmid.put_u64(self.next_request());
+        if as_text { wire::to_hex(&cmid).into() } else { cmid.freeze() }
+    }
+
+    /// True if this process made the client message id for a plain client.
     pub(crate) fn made(&self, cmid: &[u8]) -> bool {
         cmid.starts_with(&self.0.incarnation.to_be_bytes())
     }
@@ -236,7 +245,7 @@ impl Hub {
             let id = session.id();
             state
                 .pending
-                .retain(|p| p.sent || p.session.id() != id || !matches!(p.ask, Ask::Join { .. }));
+                .retain(|p| p.sent || p.session.id() != id || !matches!(p.ask, Ask::Join(_)));
             if was_member && !matches!(state.route, Route::Wanted { .. }) {
                 self.send_leave(room, state, session);
             }
@@ -246,13 +255,20 @@ impl Hub {
     /// Tells the shard that a session is gone.
     pub(crate) fn send_leave(&self, room: &Arc<Room>, state: &mut State, session: &Arc<Session>) {
         state.leaving.insert(session.id());
-        self.ask(room, state, session, Ask::Leave);
+        self.ask(room, state, session, None, Ask::Leave);
     }
 
-    fn ask(&self, room: &Arc<Room>, state: &mut State, session: &Arc<Session>, ask: Ask) {
+    fn ask(
+        &self,
+        room: &Arc<Room>,
+        state: &mut State,
+        session: &Arc<Session>,
+        reply_to: Option<RawId>,
+        ask: Ask,
+    ) {
         let request_id = self.next_request();
         let started = self.clock().now();
-        if !matches!(ask, Ask::Leave) {
+        if ask.route().is_some() {
             session.state().waiting.fetch_add(1, Ordering::Relaxed);
             self.0.deadlines.add(started, room, request_id);
         }
@@ -260,6 +276,7 @@ impl Hub {
         state.pending.push_back(Pending {
             request_id,
             session,
+            reply_to,
             ask,
             sent: false,
             abandoned: false,
@@ -311,27 +328,27 @@ impl Hub {
 
     // === answers ===
 
-    /// Answers a request for the first time, with a body made by hand.
+    /// Answers a request for the first time, at once.
     pub(crate) fn answer(&self, pending: &Pending, code: u16, body: &[u8]) {
-        let (reply_to, route, seconds) = match &pending.ask {
-            Ask::Join { reply_to, .. } => (reply_to, "enter", &self.0.metrics.enter_seconds),
-            Ask::Publish { reply_to, .. } => (reply_to, "send", &self.0.metrics.send_seconds),
-            Ask::Leave => return,
-        };
-        if pending.abandoned {
-            return;
-        }
-        self.count_answer(pending, route, code);
-        seconds.observe((self.clock().now() - pending.started).as_secs_f64());
-        if let Some(id) = reply_to {
-            pending.session.respond(id, body);
+        if let Some(id) = self.count_answer(pending, code) {
+            pending.session.respond(&id, body);
         }
     }
 
-    /// Counts an answer that is written together with pushes.
-    pub(crate) fn count_answer(&self, pending: &Pending, route: &'static str, code: u16) {
+    /// Counts the one answer to a request. Returns what is to be answered, if
+    /// anything is.
+    pub(crate) fn count_answer(&self, pending: &Pending, code: u16) -> Option<RawId> {
+        let route = pending.ask.route().filter(|_| !pending.abandoned)?;
         pending.session.state().waiting.fetch_sub(1, Ordering::Relaxed);
-        self.0.metrics.answered(route, code);
+        let metrics = &self.0.metrics;
+        metrics.answered(route, code);
+        let seconds = (self.clock().now() - pending.started).as_secs_f64();
+        match pending.ask {
+            Ask::Join(_) => metrics.enter_seconds.observe(seconds),
+            Ask::Publish(_) => metrics.send_seconds.observe(seconds),
+            Ask::Leave => {}
+        }
+        pending.reply_to
     }
 }
 

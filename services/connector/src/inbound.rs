@@ -10,9 +10,11 @@ use model::{Fence, Position, Seq, UserName};
 use rpc::chat::v1::{self as pb, Event, command, event};
 
 use crate::{
+    entry::Entry,
     fanout::Batch,
     hub::Hub,
     link::{Link, LinkError},
+    pending::Ask,
     room::{Hole, Room, State},
 };
 
@@ -103,21 +105,20 @@ fn deliver(room: &Arc<Room>, state: &mut State, entry: pb::Entry, batch: &mut Ba
     let seq = Seq(entry.seq);
     state.change_digest(|digest| digest.head = seq);
     state.mark.seq = seq;
-    let pb::Entry { author, target, content, .. } = entry;
-    if target == model::TARGET_ALL {
+    let entry = Arc::new(Entry { epoch: state.mark.epoch, entry });
+    if entry.entry.target == model::TARGET_ALL {
         if state.newest.epoch != state.mark.epoch || state.newest.seq < seq {
-            return batch.chat(room, None, content, author, target);
+            return batch.chat(room, None, entry);
         }
         // It was fetched late, and somebody has come in since.
         for member in state.members.iter().filter(|member| state.is_for(member, seq)) {
-            let (content, author, target) = (content.clone(), author.clone(), target.clone());
-            batch.chat(room, Some(&member.session), content, author, target);
+            batch.chat(room, Some(&member.session), Arc::clone(&entry));
         }
         return;
     }
-    let Ok(name) = UserName::parse(&target) else { return };
+    let Ok(name) = UserName::parse(&entry.entry.target) else { return };
     if let Some(member) = state.by_name.get(&name).filter(|member| state.is_for(member, seq)) {
-        batch.chat(room, Some(&member.session), content, author, target);
+        batch.chat(room, Some(&member.session), entry);
     }
 }
 
@@ -226,10 +227,8 @@ fn on_heartbeat(hub: &Hub, link: &Arc<Link>, heartbeat: &pb::ShardHeartbeat) {
 }
 
 fn compare_room(room: &Room, state: &State) -> pb::CompareRoom {
-    let joining = state
-        .pending
-        .iter()
-        .filter(|pending| pending.sent && matches!(pending.ask, crate::room::Ask::Join { .. }));
+    let joining =
+        state.pending.iter().filter(|pending| pending.sent && matches!(pending.ask, Ask::Join(_)));
     let members = state.members.iter().map(|member| member.session.id());
     pb::CompareRoom {
         room: room.id.to_string(),

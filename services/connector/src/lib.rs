@@ -19,6 +19,8 @@
 mod api;
 mod config;
 mod deadlines;
+mod entry;
+mod extended;
 mod fanout;
 mod handler;
 mod hub;
@@ -26,6 +28,7 @@ mod inbound;
 mod link;
 mod links;
 mod metrics;
+mod pending;
 mod room;
 mod router;
 mod server;

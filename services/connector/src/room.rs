@@ -7,14 +7,16 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use cluster::Shard;
-use model::{Epoch, Fence, Grant, Identity, Position, RoomDigest, RoomId, Seq, ShardId, UserName};
+use model::{Epoch, Fence, Grant, Position, RoomDigest, RoomId, Seq, ShardId, UserName};
 use rpc::chat::v1::{self as pb, command};
 use tokio::time::Instant;
-use wire::RawId;
 
-use crate::{handler::Session, link::Link};
+use crate::{
+    handler::{Session, Who},
+    link::Link,
+    pending::{Ask, Pending},
+};
 
 /// A room that sessions here are in, or want to be in.
 #[derive(Debug)]
@@ -81,40 +83,10 @@ pub(crate) enum Route {
 pub(crate) struct Member {
     pub(crate) session: Arc<Session>,
     pub(crate) name: UserName,
+    pub(crate) who: Who,
     /// Where the room was when it came in: it gets what comes after.
     pub(crate) mark: Position,
     pub(crate) grant: Mutex<Grant>,
-}
-
-/// A request that its shard has not answered.
-#[derive(Debug)]
-pub(crate) struct Pending {
-    pub(crate) request_id: u64,
-    pub(crate) session: Arc<Session>,
-    pub(crate) ask: Ask,
-    /// True once it was sent over any link: then nobody knows what came of it.
-    pub(crate) sent: bool,
-    /// Set when the client has had its answer (too late) and only the shard's is
-    /// still of interest.
-    pub(crate) abandoned: bool,
-    pub(crate) started: Instant,
-}
-
-#[derive(Debug)]
-pub(crate) enum Ask {
-    Join {
-        reply_to: Option<RawId>,
-        name: UserName,
-    },
-    Publish {
-        reply_to: Option<RawId>,
-        /// What is answered once it is stored.
-        answer: Bytes,
-        target: String,
-        content: String,
-        cmid: Bytes,
-    },
-    Leave,
 }
 
 /// Entries that do not follow the last one, and the request for those between.
@@ -203,7 +175,7 @@ impl State {
             return false;
         };
         self.pending[at].sent = false;
-        if matches!(self.pending[at].ask, Ask::Join { .. }) {
+        if matches!(self.pending[at].ask, Ask::Join(_)) {
             let id = self.pending[at].session.id();
             for later in self.pending.iter_mut().skip(at).filter(|p| p.session.id() == id) {
                 later.sent = false;
@@ -214,7 +186,7 @@ impl State {
 
     /// True if a session is in, or wants to be.
     pub(crate) fn wants(&self, session_id: u64) -> bool {
-        let joins = |p: &Pending| matches!(p.ask, Ask::Join { .. }) && !p.abandoned;
+        let joins = |p: &Pending| matches!(p.ask, Ask::Join(_)) && !p.abandoned;
         self.members.iter().any(|member| member.session.id() == session_id)
             || self.pending.iter().any(|p| p.session.id() == session_id && joins(p))
     }
@@ -224,7 +196,7 @@ impl State {
     pub(crate) fn give_up_unknown(&mut self) -> Vec<Pending> {
         let (unknown, rest) = std::mem::take(&mut self.pending)
             .into_iter()
-            .partition(|pending| pending.sent && matches!(pending.ask, Ask::Publish { .. }));
+            .partition(|pending| pending.sent && matches!(pending.ask, Ask::Publish(_)));
         self.pending = rest;
         let unknown: VecDeque<Pending> = unknown;
         unknown.into()
@@ -240,8 +212,8 @@ impl State {
         self.leaving.clear();
         // Whoever has left, or had an answer, is of no interest to the next shard.
         self.pending.retain(|pending| match pending.ask {
-            Ask::Join { .. } => !pending.abandoned && !pending.session.is_closed(),
-            Ask::Publish { .. } => true,
+            Ask::Join(_) => !pending.abandoned && !pending.session.is_closed(),
+            Ask::Publish(_) => true,
             Ask::Leave => false,
         });
         self.route = Route::Wanted { since: now, not_before: now + wait };
@@ -310,23 +282,24 @@ impl State {
 
     /// All that a new shard has to know of the members.
     pub(crate) fn rejoin(&self, room: &RoomId, redirected: bool) -> command::Command {
-        let member = |session: &Session, name: &UserName, grant: Option<Grant>| pb::RejoinMember {
-            session_id: session.id(),
-            user: name.to_string(),
-            identity: identity(session).0.to_vec().into(),
-            has_secret: false,
-            grant: grant.map(Into::into),
-        };
+        let member =
+            |session: &Session, name: &UserName, who: Who, grant: Option<Grant>| pb::RejoinMember {
+                session_id: session.id(),
+                user: name.to_string(),
+                identity: who.identity.0.to_vec().into(),
+                has_secret: who.has_secret,
+                grant: grant.map(Into::into),
+            };
         let members = self
             .members
             .iter()
-            .map(|m| member(&m.session, &m.name, Some(*m.grant.lock().expect("a grant"))));
+            .map(|m| member(&m.session, &m.name, m.who, Some(*m.grant.lock().expect("a grant"))));
         // The old shard may have let these in without our knowing.
         let joining =
             self.pending.iter().filter(|pending| pending.sent && !pending.abandoned).filter_map(
                 |pending| {
-                    let Ask::Join { name, .. } = &pending.ask else { return None };
-                    Some(member(&pending.session, name, None))
+                    let Ask::Join(joining) = &pending.ask else { return None };
+                    Some(member(&pending.session, &joining.name, joining.who, None))
                 },
             );
         command::Command::Rejoin(pb::Rejoin {
@@ -337,34 +310,4 @@ impl State {
             redirected,
         })
     }
-}
-
-impl Pending {
-    fn command(&self, room: &RoomId, seen: Fence, redirected: bool) -> command::Command {
-        let (room, session_id) = (room.to_string(), self.session.id());
-        match &self.ask {
-            Ask::Join { name, .. } => command::Command::Join(pb::Join {
-                room,
-                session_id,
-                user: name.to_string(),
-                identity: identity(&self.session).0.to_vec().into(),
-                has_secret: false,
-                seen: Some(seen.into()),
-                redirected,
-                resume: None,
-            }),
-            Ask::Publish { target, content, cmid, .. } => command::Command::Publish(pb::Publish {
-                room,
-                session_id,
-                target: target.clone(),
-                content: content.clone(),
-                cmid: cmid.clone(),
-            }),
-            Ask::Leave => command::Command::Leave(pb::Leave { room, session_id }),
-        }
-    }
-}
-
-fn identity(session: &Session) -> Identity {
-    session.state().identity()
 }

@@ -193,6 +193,41 @@ fn a_pitaya_client_gets_what_it_survives() {
 }
 
 #[test]
+fn an_extended_session_is_told_so_and_gets_no_protos() {
+    let hello = |sys: &str| format!(r#"hello {{"sys":{{{sys}}},"user":{{"shaddock":1}}}}"#);
+    let told =
+        |sys: &str| format!(r#"hello {{"code":200,"sys":{{{sys}}},"user":{{"shaddock":1}}}}"#);
+    check(plain(3), &[&hello("")], &[&told(r#""heartbeat":3"#)]);
+    let profile = || Profile::named(ProfileName::Full, Side::Gate, 0);
+    let dict = |sys: &str| {
+        let mut conn = Conn::new(Arc::new(profile()), KNOWN);
+        let mut outputs = Vec::new();
+        conn.handle(package(&hello(sys)), &mut outputs);
+        assert_eq!(conn.dialect(), Dialect::Extended);
+        render(&outputs[0])
+    };
+    for sys in ["", r#""type":"js-websocket","version":"0.0.1""#] {
+        let answer = dict(sys);
+        assert!(answer.contains(r#""routeToCode":{"chat.chatHandler.send":1,"#), "{answer}");
+        assert!(answer.ends_with(r#""useDict":true},"user":{"shaddock":1}}"#), "{answer}");
+        assert!(!answer.contains("roto"), "{answer}");
+    }
+    // One that kept those of another server must not read by them.
+    let answer = dict(r#""protoVersion":"x""#);
+    assert!(answer.contains(r#""protos":{"server":{},"client":{},"version":"#), "{answer}");
+    assert!(!answer.contains("useProto"), "{answer}");
+    let answer = dict(r#""libVersion":"1""#);
+    assert!(answer.contains(r#""heartbeat":60,"#) && answer.contains("serializer"), "{answer}");
+}
+
+#[test]
+fn other_values_do_not_make_a_session_extended() {
+    for user in [r#"{"shaddock":2}"#, r#"{"shaddock":"1"}"#, r#"{"shaddock":true}"#, "1", "[1]"] {
+        check(plain(3), &[&format!(r#"hello {{"sys":{{}},"user":{user}}}"#)], &[WELCOME]);
+    }
+}
+
+#[test]
 fn dialects_are_told_apart_by_the_handshake() {
     let dialect = |sys: &str| {
         let mut conn = Conn::new(Arc::new(plain(0)), KNOWN);
@@ -300,6 +335,8 @@ fn a_malformed_protobuf_body_closes() {
     assert_eq!(play(HELLO, r#"{"content":"hi"}"#), ["close malformed_body"]);
     // Pitaya clients were not told of the schema.
     assert_eq!(play(r#"hello {"sys":{"libVersion":"1"}}"#, r#"{"content":"hi"}"#), call);
+    let extended = r#"hello {"sys":{},"user":{"shaddock":1}}"#;
+    assert_eq!(play(extended, r#"{"content":"hi"}"#), call);
 }
 
 #[test]

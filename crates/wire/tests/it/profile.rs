@@ -28,7 +28,8 @@ fn profiles() -> [Profile; 5] {
     ]
 }
 
-const DIALECTS: [Dialect; 3] = [Dialect::Classic, Dialect::Browser, Dialect::Pitaya];
+const DIALECTS: [Dialect; 4] =
+    [Dialect::Classic, Dialect::Browser, Dialect::Pitaya, Dialect::Extended];
 
 proptest! {
     #[test]

@@ -8,14 +8,17 @@ use std::{
 use bytes::Bytes;
 use model::{Position, Seq, UserName};
 use rpc::chat::v1::{self as pb, RefusedReason, reply};
+use serde_json::json;
 
 use super::{compared, deliver, reconcile, restart, room_on, shard};
 use crate::{
+    extended,
     fanout::Batch,
-    handler::{self, Place},
+    handler::{self, Place, Seat},
     hub::{Hub, error_body},
     link::{Link, LinkError},
-    room::{Ask, Member, Pending, Room, Route, State},
+    pending::{Ask, Pending},
+    room::{Member, Room, Route, State},
 };
 
 /// How long to wait before a shard is asked again that could not serve a room.
@@ -43,7 +46,7 @@ pub(super) fn handle(
     match result {
         reply::Result::Joined(joined) => on_joined(hub, &room, id, joined, batch),
         reply::Result::Gone(_) => on_gone(&room, id),
-        reply::Result::Published(_) => on_published(hub, &room, id, batch),
+        reply::Result::Published(published) => on_published(hub, &room, id, &published, batch),
         reply::Result::Refused(refused) => on_refused(hub, link, &room, id, &refused, batch),
         reply::Result::Rejoined(rejoined) => on_rejoined(hub, link, &room, id, rejoined, batch),
         reply::Result::Fetched(fetched) => on_fetched(hub, &room, id, fetched, batch),
@@ -69,7 +72,8 @@ fn on_joined(hub: &Hub, room: &Arc<Room>, request_id: u64, joined: pb::Joined, b
         return;
     }
     let Some(pending) = take(&mut state, request_id) else { return };
-    let Ask::Join { name, .. } = &pending.ask else { return };
+    let Ask::Join(joining) = &pending.ask else { return };
+    let name = &joining.name;
     let position: Position = joined.position.unwrap_or_default().into();
     state.seen = state.seen.max(joined.fence.unwrap_or_default().into());
     if state.digest.is_none() {
@@ -91,6 +95,7 @@ fn on_joined(hub: &Hub, room: &Arc<Room>, request_id: u64, joined: pb::Joined, b
     let member = Member {
         session: Arc::clone(&pending.session),
         name: name.clone(),
+        who: joining.who,
         mark: position,
         grant: std::sync::Mutex::new(joined.grant.unwrap_or_default().into()),
     };
@@ -102,9 +107,14 @@ fn on_joined(hub: &Hub, room: &Arc<Room>, request_id: u64, joined: pb::Joined, b
         state.ghosts.iter().map(ToString::to_string).filter(|ghost| *ghost != name.as_str()),
     );
     drop(state);
-    handler::set_place(&pending.session, Place::Inside(Arc::clone(room), name.clone()));
-    let body = wire::to_json(&serde_json::json!({ "users": users }));
-    respond(hub, room, &pending, 200, body.into(), batch);
+    let seat = Seat { room: Arc::clone(room), name: name.clone(), who: joining.who };
+    handler::set_place(&pending.session, Place::Inside(seat));
+    let body = if pending.session.state().is_extended() {
+        json!({ "code": 200, "users": users, "position": extended::position(position) })
+    } else {
+        json!({ "users": users })
+    };
+    respond(hub, room, &pending, 200, wire::to_json(&body).into(), batch);
 }
 
 fn on_gone(room: &Arc<Room>, request_id: u64) {
@@ -114,18 +124,27 @@ fn on_gone(room: &Arc<Room>, request_id: u64) {
     state.detach_if_alone();
 }
 
-fn on_published(hub: &Hub, room: &Arc<Room>, request_id: u64, batch: &mut Batch) {
+fn on_published(
+    hub: &Hub,
+    room: &Arc<Room>,
+    request_id: u64,
+    published: &pb::Published,
+    batch: &mut Batch,
+) {
     let Some(pending) = take(&mut room.state(), request_id) else { return };
-    published(hub, room, &pending, batch);
+    let at = published.position.unwrap_or_default();
+    respond(hub, room, &pending, 200, stored(&pending, at, published.at_ms), batch);
 }
 
-/// Answers a request whose entry is stored.
-fn published(hub: &Hub, room: &Arc<Room>, pending: &Pending, batch: &mut Batch) {
-    let answer = match &pending.ask {
-        Ask::Publish { answer, .. } => answer.clone(),
-        Ask::Join { .. } | Ask::Leave => Bytes::from_static(b"{}"),
-    };
-    respond(hub, room, pending, 200, answer, batch);
+/// Tells a client that its message is stored.
+fn stored(pending: &Pending, at: pb::Position, at_ms: u64) -> Bytes {
+    match &pending.ask {
+        Ask::Publish(speech) if pending.session.state().is_extended() => {
+            extended::published(at, at_ms, &speech.cmid)
+        }
+        Ask::Publish(speech) => speech.answer.clone(),
+        _ => Bytes::from_static(b"{}"),
+    }
 }
 
 /// Answers a request whose entry comes in a replay, before the entry itself is
@@ -137,14 +156,17 @@ fn answer_first(
     entry: &pb::Entry,
     batch: &mut Batch,
 ) {
-    if !hub.made(&entry.cmid) {
-        return;
-    }
-    let asked = |pending: &Pending| matches!(&pending.ask, Ask::Publish { cmid, .. } if *cmid == entry.cmid);
+    let made_here = hub.made(&entry.cmid);
+    let asked = |pending: &Pending| match &pending.ask {
+        Ask::Publish(speech) if made_here => speech.cmid == entry.cmid,
+        Ask::Publish(speech) => speech.is(entry),
+        _ => false,
+    };
     if let Some(at) = state.pending.iter().position(asked)
         && let Some(pending) = state.pending.remove(at)
     {
-        published(hub, room, &pending, batch);
+        let at = pb::Position { epoch: state.mark.epoch.0, seq: entry.seq };
+        respond(hub, room, &pending, 200, stored(&pending, at, entry.at_ms), batch);
     }
 }
 
@@ -157,22 +179,8 @@ fn respond(
     body: Bytes,
     batch: &mut Batch,
 ) {
-    let seconds = || (hub.clock().now() - pending.started).as_secs_f64();
-    let (reply_to, route) = match &pending.ask {
-        _ if pending.abandoned => return,
-        Ask::Leave => return,
-        Ask::Join { reply_to, .. } => {
-            hub.metrics().enter_seconds.observe(seconds());
-            (reply_to, "enter")
-        }
-        Ask::Publish { reply_to, .. } => {
-            hub.metrics().send_seconds.observe(seconds());
-            (reply_to, "send")
-        }
-    };
-    hub.count_answer(pending, route, code);
-    if let Some(id) = reply_to {
-        batch.response(room, &pending.session, *id, body);
+    if let Some(id) = hub.count_answer(pending, code) {
+        batch.response(room, &pending.session, id, body);
     }
 }
 
@@ -213,7 +221,7 @@ fn on_refused(
         _ => {
             let Some(pending) = take(&mut state, request_id) else { return };
             drop(state);
-            if matches!(pending.ask, Ask::Join { .. }) && !pending.abandoned {
+            if matches!(pending.ask, Ask::Join(_)) && !pending.abandoned {
                 handler::set_place(&pending.session, Place::Outside);
             }
             refuse(hub, room, &pending, reason, batch);

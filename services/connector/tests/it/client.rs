@@ -18,6 +18,7 @@ pub(crate) struct Client {
     socket: WebSocketStream<TcpStream>,
     requests: u32,
     chat: Schema,
+    is_extended: bool,
 }
 
 /// Says nothing of itself, and reads protobuf with UTF-8.
@@ -26,6 +27,9 @@ pub(crate) const CLASSIC: &str = r#"{"sys":{}}"#;
 pub(crate) const BROWSER: &str = r#"{"sys":{"type":"js-websocket","version":"0.0.1"}}"#;
 /// Reads JSON only.
 pub(crate) const PITAYA: &str = r#"{"sys":{"platform":"go","libVersion":"0.3.5"}}"#;
+
+/// Asks for more than the original gives.
+pub(crate) const EXTENDED: &str = r#"{"sys":{},"user":{"shaddock":1}}"#;
 
 impl Client {
     pub(crate) async fn connect(addr: SocketAddr) -> Self {
@@ -58,7 +62,7 @@ impl Client {
         let (socket, _) = client_async(request, stream).await.unwrap();
         let required = json!({"required string msg": 1, "required string from": 2, "required string target": 3});
         let chat = Schema::parse(&json!({ "onChat": required }));
-        let mut client = Self { socket, requests: 0, chat };
+        let mut client = Self { socket, requests: 0, chat, is_extended: greeting == EXTENDED };
         client.send_package(Kind::Handshake, greeting.as_bytes()).await;
         client
     }
@@ -121,7 +125,8 @@ impl Client {
     /// What comes next, as a line:
     ///
     /// * `"3 {}"`: the answer to request 3;
-    /// * `"onChat ann > *: hi"`, `"onAdd bob"`, `"onLeave bob"`;
+    /// * `"onChat ann > *: hi"`, `"onAdd bob"`, `"onLeave bob"`, or, to extended
+    ///   sessions, `"onChat {…}"`, `"onAdd {…}"`;
     /// * `"kick {…}"`, `"closed"`.
     pub(crate) async fn next(&mut self) -> String {
         let Some((kind, body)) = self.package().await else { return "closed".into() };
@@ -137,6 +142,9 @@ impl Client {
     }
 
     fn push(&self, route: &str, body: &[u8]) -> String {
+        if self.is_extended {
+            return format!("{route} {}", text(body));
+        }
         let body: Value = match serde_json::from_slice(body) {
             Ok(body) => body,
             Err(_) => self.chat.decode(route, body).unwrap(),

@@ -9,6 +9,7 @@ mod client;
 mod connector;
 mod deadlines;
 mod digests;
+mod extended;
 mod fanout;
 mod grpc;
 mod holes;

@@ -4,7 +4,7 @@ use model::{Epoch, RoomDigest, RoomId, Seq, UserName};
 use rpc::chat::v1::{self as pb, event::Event as E, reply::Result as R};
 
 use crate::{
-    client::Client,
+    client::{Client, EXTENDED},
     connector::Connector,
     shard::{Link, Shard, reply},
 };
@@ -69,6 +69,25 @@ impl Scene {
         client.expect(&[&format!("{asked} {users}")]).await;
         self.clients.push(client);
         self.ids.push(join.session_id);
+    }
+
+    /// Lets an extended session in that says `more` beside its name. Returns the
+    /// join, and the answer that it gets.
+    pub(crate) async fn enter_extended(&mut self, name: &str, more: &str) -> (pb::Join, String) {
+        let mut client = Client::connect_as(self.connector.addr, EXTENDED).await;
+        let body = format!(r#"{{"username":"{name}","rid":"r"{more}}}"#);
+        client.ask(wire::route::ENTER, &body).await;
+        let (id, join) = self.link.join().await;
+        self.names.push(name.to_owned());
+        self.link.send_all([self.joined(id), presence(name, true, join.session_id)]).await;
+        for other in &mut self.clients {
+            let line = other.next().await;
+            assert!(line.starts_with("onAdd "), "{line}");
+        }
+        let answer = client.next().await;
+        self.clients.push(client);
+        self.ids.push(join.session_id);
+        (join, answer)
     }
 
     /// The answer to a join of the last of `names`.

@@ -1,0 +1,105 @@
+//! What sessions asked a room's shard for.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use model::{Fence, Identity, RoomId, UserName};
+use rpc::chat::v1::{self as pb, command};
+use tokio::time::Instant;
+use wire::RawId;
+
+use crate::handler::{Session, Who};
+
+/// A request that its shard has not answered.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    pub(crate) request_id: u64,
+    pub(crate) session: Arc<Session>,
+    /// What the client is answered to; none for a notify.
+    pub(crate) reply_to: Option<RawId>,
+    pub(crate) ask: Ask,
+    /// True once it was sent over any link: then nobody knows what came of it.
+    pub(crate) sent: bool,
+    /// Set when the client has had its answer (too late) and only the shard's is
+    /// still of interest.
+    pub(crate) abandoned: bool,
+    pub(crate) started: Instant,
+}
+
+#[derive(Debug)]
+pub(crate) enum Ask {
+    /// Boxed, because most of what waits are messages.
+    Join(Box<Joining>),
+    Publish(Speech),
+    Leave,
+}
+
+/// Who wants to come in.
+#[derive(Clone, Debug)]
+pub(crate) struct Joining {
+    pub(crate) name: UserName,
+    pub(crate) who: Who,
+}
+
+/// What somebody says.
+#[derive(Debug)]
+pub(crate) struct Speech {
+    pub(crate) target: String,
+    pub(crate) content: String,
+    pub(crate) cmid: Bytes,
+    pub(crate) author: Identity,
+    /// What a plain client is answered once it is stored.
+    pub(crate) answer: Bytes,
+}
+
+impl Ask {
+    /// The request's label; none if no client waits for an answer.
+    pub(crate) fn route(&self) -> Option<&'static str> {
+        match self {
+            Self::Join(_) => Some("enter"),
+            Self::Publish(_) => Some("send"),
+            Self::Leave => None,
+        }
+    }
+}
+
+impl Speech {
+    /// True if `entry` is what came of this: author, cmid, target and content are
+    /// the same. Words that a shard masked do not count, nor does a content that
+    /// was taken away.
+    pub(crate) fn is(&self, entry: &pb::Entry) -> bool {
+        let same = |(ours, theirs): (char, char)| ours == theirs || theirs == '*';
+        self.cmid == entry.cmid
+            && self.author.0[..] == entry.author_identity[..]
+            && self.target == entry.target
+            && (entry.redacted
+                || self.content.chars().count() == entry.content.chars().count()
+                    && self.content.chars().zip(entry.content.chars()).all(same))
+    }
+}
+
+impl Pending {
+    pub(crate) fn command(&self, room: &RoomId, seen: Fence, redirected: bool) -> command::Command {
+        let (room, session_id) = (room.to_string(), self.session.id());
+        match &self.ask {
+            Ask::Join(joining) => command::Command::Join(pb::Join {
+                room,
+                session_id,
+                user: joining.name.to_string(),
+                identity: joining.who.identity.0.to_vec().into(),
+                has_secret: joining.who.has_secret,
+                seen: Some(seen.into()),
+                redirected,
+                resume: None,
+            }),
+            Ask::Publish(speech) => command::Command::Publish(pb::Publish {
+                room,
+                session_id,
+                target: speech.target.clone(),
+                content: speech.content.clone(),
+                cmid: speech.cmid.clone(),
+            }),
+            Ask::Leave => command::Command::Leave(pb::Leave { room, session_id }),
+        }
+    }
+}
