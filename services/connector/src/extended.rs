@@ -1,12 +1,110 @@
 //! What extended sessions say and are told beside what plain ones are.
 
+use std::fmt;
+
 use bytes::Bytes;
-use model::Position;
+use model::{Epoch, Identity, Position, SEQ_MAX, Seq};
+use ring::digest;
 use rpc::chat::v1 as pb;
 use serde_json::{Value, json};
 
 /// Longest client message id, in bytes of UTF-8.
-pub(crate) const CMID_LEN_MAX: usize = 64;
+const CMID_LEN_MAX: usize = 64;
+/// How long a secret is, in bytes of UTF-8.
+const SECRET_LEN: std::ops::RangeInclusive<usize> = 16..=128;
+
+/// What proves, to any connector, that a client is who it was.
+#[derive(Clone)]
+pub(crate) struct Secret(String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+impl Secret {
+    /// Makes one of 128 random bits.
+    pub(crate) fn new(random: [u8; 16]) -> Self {
+        Self(wire::to_hex(&random))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Who shows this: the first 128 bits of its SHA-256.
+    pub(crate) fn identity(&self) -> Identity {
+        let hash = digest::digest(&digest::SHA256, self.0.as_bytes());
+        let (identity, _) = hash.as_ref().split_first_chunk().expect("it has 32 bytes");
+        Identity(*identity)
+    }
+}
+
+/// Reads the secret that a client shows, if it does.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub(crate) fn read_secret(body: &Value) -> Result<Option<Secret>, String> {
+    let secret = match body.get("secret") {
+        None => return Ok(None),
+        Some(Value::String(secret)) => secret,
+        Some(_) => return Err("secret: must be text".into()),
+    };
+    if !SECRET_LEN.contains(&secret.len()) {
+        return Err(format!("secret: must have 16 to 128 bytes, not {}", secret.len()));
+    }
+    Ok(Some(Secret(secret.clone())))
+}
+
+/// Reads where a client left off, if it says so.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub(crate) fn read_resume(body: &Value) -> Result<Option<Position>, String> {
+    let Some(resume) = body.get("resume") else { return Ok(None) };
+    let epoch = resume.get("epoch").and_then(Value::as_str);
+    let is_hex = |text: &&str| text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit());
+    let epoch = epoch.filter(is_hex).and_then(|text| u64::from_str_radix(text, 16).ok());
+    let epoch = epoch.ok_or("resume.epoch: must be 16 hex digits")?;
+    let seq = read_seq(resume, "seq")?.ok_or("resume.seq: is missing")?;
+    Ok(Some(Position { epoch: Epoch(epoch), seq: Seq(seq) }))
+}
+
+/// Reads the number of an entry, if there is one.
+///
+/// # Errors
+///
+/// What is wrong with it.
+fn read_seq(body: &Value, field: &str) -> Result<Option<u64>, String> {
+    match body.get(field) {
+        None => Ok(None),
+        Some(value) => match value.as_u64() {
+            Some(seq @ ..=SEQ_MAX) => Ok(Some(seq)),
+            _ => Err(format!("{field}: must be a whole number from 0 to {SEQ_MAX}")),
+        },
+    }
+}
+
+/// Reads the message id that a client chose, if it did.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub(crate) fn read_cmid(body: &Value) -> Result<Option<Bytes>, String> {
+    let cmid = match body.get("cmid") {
+        None => return Ok(None),
+        Some(Value::String(cmid)) => cmid,
+        Some(_) => return Err("cmid: must be text".into()),
+    };
+    if !(1..=CMID_LEN_MAX).contains(&cmid.len()) {
+        let len = cmid.len();
+        return Err(format!("cmid: must have 1 to {CMID_LEN_MAX} bytes, not {len}"));
+    }
+    Ok(Some(Bytes::copy_from_slice(cmid.as_bytes())))
+}
 
 /// An epoch as clients see it: 16 hex digits.
 pub(crate) fn epoch(epoch: u64) -> String {
@@ -29,4 +127,29 @@ pub(crate) fn published(at: pb::Position, at_ms: u64, id: &[u8]) -> Bytes {
         "code": 200, "epoch": epoch(at.epoch), "seq": at.seq, "at": at_ms, "cmid": cmid(id),
     });
     wire::to_json(&body).into()
+}
+
+/// Tells a client that somebody else has the name under which it wants to go on.
+pub(crate) fn denied() -> Bytes {
+    let body = json!({
+        "code": 403,
+        "error": "the name is held by somebody else",
+        "verdict": { "kind": "denied" },
+    });
+    wire::to_json(&body).into()
+}
+
+/// About how many bytes a message takes on its way to an extended session, rather
+/// more than less.
+pub(crate) fn pushed_len(entry: &pb::Entry) -> usize {
+    let escaped = |byte: u8| match byte {
+        0x00..=0x1f => 6,
+        b'"' | b'\\' => 2,
+        // Each character above U+FFFF is written as two escapes.
+        0xf0.. => 12,
+        _ => 1,
+    };
+    let texts = [entry.content.as_bytes(), entry.author.as_bytes(), entry.target.as_bytes()];
+    let texts: usize = texts.into_iter().flatten().map(|byte| escaped(*byte)).sum();
+    texts + 6 * entry.cmid.len() + 192
 }

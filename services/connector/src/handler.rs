@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use wire::{Call, Dialect, RawId, Route};
 
 use crate::{
-    extended::CMID_LEN_MAX,
+    extended::{self, Secret},
     hub::Hub,
     pending::{Joining, Speech},
     room::Room,
@@ -185,9 +185,22 @@ impl Handler {
         if session.state().place().seat().is_some() {
             return Err(Refused { code: 500, body: json!({ "code": 500, "error": true }) });
         }
-        let who = session.state().anybody();
-        self.hub.enter(session, id, &room, Joining { name, who });
+        let joining = if session.state().is_extended() {
+            self.shown(name, body).map_err(|error| Refused::new(400, error))?
+        } else {
+            Joining { name, who: session.state().anybody(), secret: None, resume: None }
+        };
+        self.hub.enter(session, id, &room, joining);
         Ok(())
+    }
+
+    /// Reads what an extended session shows at the door.
+    fn shown(&self, name: UserName, body: &Value) -> Result<Joining, String> {
+        let resume = extended::read_resume(body)?;
+        let secret =
+            extended::read_secret(body)?.unwrap_or_else(|| Secret::new(self.hub.rng().bytes16()));
+        let who = Who { identity: secret.identity(), has_secret: true };
+        Ok(Joining { name, who, secret: Some(secret), resume })
     }
 
     fn send(&self, session: &Arc<Session>, id: Option<RawId>, body: &Value) -> Result<(), Refused> {
@@ -218,7 +231,11 @@ impl Handler {
             // Nobody can have a name that is none.
             name => UserName::parse(name).map_err(|_| Refused::silent(500))?.to_string(),
         };
-        let cmid = if is_extended { cmid(body)? } else { None };
+        let cmid = if is_extended {
+            extended::read_cmid(body).map_err(|error| Refused::new(400, error))?
+        } else {
+            None
+        };
         let cmid = cmid.unwrap_or_else(|| self.hub.make_cmid(is_extended));
         let (author, content) = (seat.who.identity, content.to_owned());
         self.hub.send(session, id, &seat.room, Speech { target, content, cmid, author, answer });
@@ -253,20 +270,6 @@ fn text<'a>(body: &'a Value, field: &str) -> Result<&'a str, Refused> {
         Some(_) => Err(Refused::new(400, format!("{field}: must be text"))),
         None => Err(Refused::new(400, format!("{field}: is missing"))),
     }
-}
-
-/// Reads the message id that a client chose, if it did.
-fn cmid(body: &Value) -> Result<Option<Bytes>, Refused> {
-    if body.get("cmid").is_none() {
-        return Ok(None);
-    }
-    let cmid = text(body, "cmid")?;
-    if !(1..=CMID_LEN_MAX).contains(&cmid.len()) {
-        let len = cmid.len();
-        let error = format!("cmid: must have 1 to {CMID_LEN_MAX} bytes, not {len}");
-        return Err(Refused::new(400, error));
-    }
-    Ok(Some(Bytes::copy_from_slice(cmid.as_bytes())))
 }
 
 fn label(route: Route) -> &'static str {

@@ -42,6 +42,7 @@ struct Inner {
     /// Drawn at start; makes client message ids unique over restarts.
     incarnation: u64,
     draining: AtomicBool,
+    answer_bytes_max: usize,
 }
 
 type Stripe = Mutex<HashMap<RoomId, Arc<Room>>>;
@@ -49,7 +50,13 @@ type Stripe = Mutex<HashMap<RoomId, Arc<Room>>>;
 const STRIPES: usize = 64;
 
 impl Hub {
-    pub(crate) fn new(world: World, metrics: Metrics, deadlines: Deadlines) -> Self {
+    /// `outbox_max` are the bytes that may wait for one client.
+    pub(crate) fn new(
+        world: World,
+        metrics: Metrics,
+        deadlines: Deadlines,
+        outbox_max: usize,
+    ) -> Self {
         // The first byte makes sure that no id made from it is text.
         let incarnation = world.rng.u64() | (0xff << 56);
         Self(Arc::new(Inner {
@@ -64,6 +71,7 @@ impl Hub {
             next_request: AtomicU64::new(1),
             incarnation,
             draining: AtomicBool::new(false),
+            answer_bytes_max: outbox_max / 2,
         }))
     }
 
@@ -77,6 +85,12 @@ impl Hub {
 
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.0.metrics
+    }
+
+    /// Bytes that one request may bring its client: half of what may wait for it, as
+    /// pushes go on meanwhile.
+    pub(crate) fn answer_bytes_max(&self) -> usize {
+        self.0.answer_bytes_max
     }
 
     pub(crate) fn incarnation(&self) -> u64 {

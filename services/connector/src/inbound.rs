@@ -18,6 +18,7 @@ use crate::{
     room::{Hole, Room, State},
 };
 
+mod joined;
 mod replies;
 
 /// Entries that may wait while those before them are fetched; with more, the room
@@ -206,7 +207,11 @@ fn on_close_session(hub: &Hub, link: &Arc<Link>, close: &pb::CloseSession, batch
     if let Some(member) = member {
         hub.metrics().members.dec();
         crate::handler::set_place(&member.session, crate::handler::Place::Outside);
-        member.session.kick(&close.reason);
+        let counted = match close.reason.starts_with("superseded") {
+            true => frontend::CloseReason::Superseded,
+            false => frontend::CloseReason::Kicked,
+        };
+        member.session.kick_as(&close.reason, counted);
     }
     hub.tidy(&room);
 }

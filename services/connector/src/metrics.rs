@@ -19,6 +19,7 @@ pub struct Metrics {
     pub(crate) deliveries: Counter,
     pub(crate) batch_pushes: Histogram,
     pub(crate) rejoins: Family<ResultLabel, Counter>,
+    pub(crate) resumes: Family<ResultLabel, Counter>,
     pub(crate) holes: Counter,
     pub(crate) digest_mismatches: Counter,
     pub(crate) late_events: Counter,
@@ -65,6 +66,7 @@ impl Metrics {
             // How well writes gather: 1 when idle, many under load.
             batch_pushes: Histogram::new([1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 256.0]),
             rejoins: Family::default(),
+            resumes: Family::default(),
             holes: Counter::default(),
             digest_mismatches: Counter::default(),
             late_events: Counter::default(),
@@ -105,6 +107,11 @@ impl Metrics {
         );
         r.register("rejoins", "Rooms taken to a shard again, by verdict", metrics.rejoins.clone());
         r.register(
+            "resumes",
+            "Sessions that said where they left off, by verdict",
+            metrics.resumes.clone(),
+        );
+        r.register(
             "holes",
             "Times that a push did not follow the last one, and the rest was fetched",
             metrics.holes.clone(),
@@ -121,6 +128,10 @@ impl Metrics {
         );
         r.register("repeats", "Pushes that had come before, ignored", metrics.repeats.clone());
         metrics
+    }
+
+    pub(crate) fn resumed(&self, result: &'static str) {
+        self.resumes.get_or_create(&ResultLabel { result }).inc();
     }
 
     pub(crate) fn answered(&self, route: &'static str, code: u16) {

@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use model::{Fence, Identity, RoomId, UserName};
+use model::{Fence, Identity, Position, RoomId, UserName};
 use rpc::chat::v1::{self as pb, command};
 use tokio::time::Instant;
 use wire::RawId;
 
-use crate::handler::{Session, Who};
+use crate::{
+    extended::Secret,
+    handler::{Session, Who},
+};
 
 /// A request that its shard has not answered.
 #[derive(Debug)]
@@ -39,6 +42,10 @@ pub(crate) enum Ask {
 pub(crate) struct Joining {
     pub(crate) name: UserName,
     pub(crate) who: Who,
+    /// What an extended session shows when it comes back.
+    pub(crate) secret: Option<Secret>,
+    /// Where it left off, if it says so.
+    pub(crate) resume: Option<Position>,
 }
 
 /// What somebody says.
@@ -90,7 +97,7 @@ impl Pending {
                 has_secret: joining.who.has_secret,
                 seen: Some(seen.into()),
                 redirected,
-                resume: None,
+                resume: joining.resume.map(Into::into),
             }),
             Ask::Publish(speech) => command::Command::Publish(pb::Publish {
                 room,

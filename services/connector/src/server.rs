@@ -69,7 +69,8 @@ impl Server {
             None => discover(config, app).view(),
         };
         let (world, shutdown, tasks) = (app.world().clone(), app.shutdown(), app.tasks().clone());
-        let hub = Hub::new(world.clone(), metrics, Deadlines::new(config.request_timeout));
+        let deadlines = Deadlines::new(config.request_timeout);
+        let hub = Hub::new(world.clone(), metrics, deadlines, config.frontend.outbox_max.get());
         let opener = Opener {
             hub: hub.clone(),
             access: access.clone(),

@@ -6,15 +6,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use model::{Position, Seq, UserName};
+use model::{Position, Seq};
 use rpc::chat::v1::{self as pb, RefusedReason, reply};
-use serde_json::json;
 
 use super::{compared, deliver, reconcile, restart, room_on, shard};
 use crate::{
     extended,
     fanout::Batch,
-    handler::{self, Place, Seat},
+    handler::{self, Place},
     hub::{Hub, error_body},
     link::{Link, LinkError},
     pending::{Ask, Pending},
@@ -44,7 +43,7 @@ pub(super) fn handle(
     let Some(room) = room_on(hub, link, &reply.room) else { return Ok(()) };
     let id = reply.request_id;
     match result {
-        reply::Result::Joined(joined) => on_joined(hub, &room, id, joined, batch),
+        reply::Result::Joined(joined) => super::joined::handle(hub, &room, id, joined, batch),
         reply::Result::Gone(_) => on_gone(&room, id),
         reply::Result::Published(published) => on_published(hub, &room, id, &published, batch),
         reply::Result::Refused(refused) => on_refused(hub, link, &room, id, &refused, batch),
@@ -58,63 +57,9 @@ pub(super) fn handle(
 }
 
 /// Takes the request that an answer is for.
-fn take(state: &mut State, request_id: u64) -> Option<Pending> {
+pub(super) fn take(state: &mut State, request_id: u64) -> Option<Pending> {
     let at = state.pending.iter().position(|pending| pending.request_id == request_id)?;
     state.pending.remove(at)
-}
-
-fn on_joined(hub: &Hub, room: &Arc<Room>, request_id: u64, joined: pb::Joined, batch: &mut Batch) {
-    // What was said before is not for the newcomer.
-    batch.flush_room(room);
-    let mut state = room.state();
-    if matches!(state.route, Route::Rejoining { .. }) {
-        // Its place in the stream is before the re-join's: it will be asked again.
-        return;
-    }
-    let Some(pending) = take(&mut state, request_id) else { return };
-    let Ask::Join(joining) = &pending.ask else { return };
-    let name = &joining.name;
-    let position: Position = joined.position.unwrap_or_default().into();
-    state.seen = state.seen.max(joined.fence.unwrap_or_default().into());
-    if state.digest.is_none() {
-        let names = joined.roster.iter().filter_map(|name| UserName::parse(name).ok());
-        // A presence of this name follows if it is new.
-        state.roster = names.filter(|other| !joined.announced || other != name).collect();
-        state.attach(&room.id, position);
-    }
-    let session = &pending.session;
-    if session.is_closed() || pending.abandoned {
-        hub.answer(&pending, 503, b"{}");
-        // The client may have asked again in the meantime.
-        let is_wanted = !session.is_closed() && state.wants(session.id());
-        if !is_wanted {
-            hub.send_leave(room, &mut state, session);
-        }
-        return;
-    }
-    let member = Member {
-        session: Arc::clone(&pending.session),
-        name: name.clone(),
-        who: joining.who,
-        mark: position,
-        grant: std::sync::Mutex::new(joined.grant.unwrap_or_default().into()),
-    };
-    state.add_member(Arc::new(member));
-    hub.metrics().members.inc();
-    let mut users = joined.roster;
-    // Whoever was here before the room moved, and has some seconds to come back.
-    users.extend(
-        state.ghosts.iter().map(ToString::to_string).filter(|ghost| *ghost != name.as_str()),
-    );
-    drop(state);
-    let seat = Seat { room: Arc::clone(room), name: name.clone(), who: joining.who };
-    handler::set_place(&pending.session, Place::Inside(seat));
-    let body = if pending.session.state().is_extended() {
-        json!({ "code": 200, "users": users, "position": extended::position(position) })
-    } else {
-        json!({ "users": users })
-    };
-    respond(hub, room, &pending, 200, wire::to_json(&body).into(), batch);
 }
 
 fn on_gone(room: &Arc<Room>, request_id: u64) {
@@ -149,7 +94,7 @@ fn stored(pending: &Pending, at: pb::Position, at_ms: u64) -> Bytes {
 
 /// Answers a request whose entry comes in a replay, before the entry itself is
 /// given to anybody (contract, rule 15).
-fn answer_first(
+pub(super) fn answer_first(
     hub: &Hub,
     room: &Arc<Room>,
     state: &mut State,
@@ -171,7 +116,7 @@ fn answer_first(
 }
 
 /// Answers a client in its place among the pushes.
-fn respond(
+pub(super) fn respond(
     hub: &Hub,
     room: &Arc<Room>,
     pending: &Pending,
@@ -256,7 +201,12 @@ fn refuse(
     reason: RefusedReason,
     batch: &mut Batch,
 ) {
+    let resumes = matches!(&pending.ask, Ask::Join(joining) if joining.resume.is_some());
     let (code, body) = match reason {
+        RefusedReason::NameTaken if resumes => {
+            hub.metrics().resumed("denied");
+            (403, extended::denied())
+        }
         RefusedReason::NameTaken => (500, Bytes::from_static(br#"{"code":500,"error":true}"#)),
         RefusedReason::NotAMember | RefusedReason::NoSuchTarget => {
             (500, Bytes::from_static(br#"{"code":500}"#))

@@ -3,13 +3,13 @@
 use rpc::chat::v1::{self as pb, RefusedReason, event::Event as E, reply::Result as R};
 
 use crate::{
-    client::{BROWSER, CLASSIC, Client, EXTENDED, PITAYA},
+    client::{BROWSER, CLASSIC, Client, PITAYA},
     scene::{Scene, presence, published},
     shard::reply,
 };
 
 /// The push of the `seq`th entry of a [`Scene`], to an extended session.
-fn chat(seq: u64, from: &str, target: &str, msg: &str) -> String {
+pub(crate) fn chat(seq: u64, from: &str, target: &str, msg: &str) -> String {
     format!(
         r#"onChat {{"msg":"{msg}","from":"{from}","target":"{target}","seq":{seq},"epoch":"0000000000000007","at":1,"cmid":"cmid-{seq}"}}"#
     )
@@ -194,5 +194,4 @@ async fn routes_of_extended_sessions_are_none_to_others() {
         }
     }
     s.link.expect_nothing().await;
-    let _ = EXTENDED;
 }

@@ -16,6 +16,7 @@ mod holes;
 mod life;
 mod limits;
 mod rejoin;
+mod resume;
 mod routes;
 mod routing;
 mod scene;

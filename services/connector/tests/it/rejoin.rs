@@ -11,7 +11,7 @@ const BUSY: &str = r#"{"code":503,"error":"the room cannot be served now, try ag
 
 impl Scene {
     /// Cuts the link, takes the next one, and the re-join that comes over it.
-    async fn relink(&mut self, volatile: bool) -> (u64, pb::Rejoin) {
+    pub(crate) async fn relink(&mut self, volatile: bool) -> (u64, pb::Rejoin) {
         self.link.cut().await;
         self.link = self.shard.welcome(volatile, true).await;
         self.link.rejoin().await
