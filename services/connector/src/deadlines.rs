@@ -9,6 +9,7 @@ use std::{
 use tokio::time::Instant;
 
 use crate::{
+    extended::LEFT,
     fanout::Batch,
     handler::{self, Place},
     hub::{Hub, error_body},
@@ -67,6 +68,7 @@ pub(crate) async fn run(hub: Hub, profile: Arc<wire::Profile>) {
                 expire(&hub, &room, request_id);
             }
         }
+        hub.end_listings(now);
         let mut batch = Batch::new(Arc::clone(&profile), hub.metrics().clone());
         for room in hub.deadlines().settled(now).iter().filter_map(Weak::upgrade) {
             settle(&room, now, &mut batch);
@@ -96,13 +98,19 @@ fn expire(hub: &Hub, room: &Arc<Room>, request_id: u64) {
     if pending.abandoned {
         return;
     }
-    hub.answer(pending, 503, &error_body(503, "the room cannot be reached, try again"));
-    let is_join = matches!(pending.ask, Ask::Join(_));
+    let (is_join, is_leave) =
+        (matches!(pending.ask, Ask::Join(_)), matches!(pending.ask, Ask::Leave));
+    if is_leave {
+        // It is out here, and the shard is told.
+        hub.answer(pending, 200, LEFT);
+    } else {
+        hub.answer(pending, 503, &error_body(503, "the room cannot be reached, try again"));
+    }
     if is_join {
         handler::set_place(&pending.session, Place::Outside);
     }
     // If its shard lets a session in after all, it is told that it has left.
-    if is_join && pending.sent {
+    if is_leave || is_join && pending.sent {
         pending.abandoned = true;
     } else {
         state.pending.remove(at);

@@ -8,8 +8,16 @@ use ring::digest;
 use rpc::chat::v1 as pb;
 use serde_json::{Value, json};
 
+use crate::pending::Page;
+
 /// Longest client message id, in bytes of UTF-8.
 const CMID_LEN_MAX: usize = 64;
+/// Entries on a page of history: when nothing is said, and at most.
+const PAGE: (u64, u64) = (50, 200);
+/// Most rooms in a list, and as many when nothing is said.
+const ROOMS_MAX: u64 = 100;
+/// The answer to one who has left.
+pub(crate) const LEFT: &[u8] = br#"{"code":200}"#;
 /// How long a secret is, in bytes of UTF-8.
 const SECRET_LEN: std::ops::RangeInclusive<usize> = 16..=128;
 
@@ -88,6 +96,36 @@ fn read_seq(body: &Value, field: &str) -> Result<Option<u64>, String> {
     }
 }
 
+/// Reads which page of history is asked for.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub(crate) fn read_page(body: &Value) -> Result<Page, String> {
+    let (after, before) = (read_seq(body, "after")?, read_seq(body, "before")?);
+    if after.is_some() && before.is_some() {
+        return Err("before: not together with after".into());
+    }
+    let limit = read_limit(body, PAGE.0, PAGE.1)?;
+    Ok(Page { after, before, limit })
+}
+
+/// Reads how many rooms are asked for.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub(crate) fn read_rooms_limit(body: &Value) -> Result<u32, String> {
+    read_limit(body, ROOMS_MAX, ROOMS_MAX)
+}
+
+fn read_limit(body: &Value, default: u64, max: u64) -> Result<u32, String> {
+    let limit = body.get("limit").map_or(Some(default), Value::as_u64);
+    let limit = limit.filter(|limit| (1..=max).contains(limit));
+    let limit = limit.ok_or_else(|| format!("limit: must be a whole number from 1 to {max}"))?;
+    Ok(u32::try_from(limit).expect("it is small"))
+}
+
 /// Reads the message id that a client chose, if it did.
 ///
 /// # Errors
@@ -127,6 +165,48 @@ pub(crate) fn published(at: pb::Position, at_ms: u64, id: &[u8]) -> Bytes {
         "code": 200, "epoch": epoch(at.epoch), "seq": at.seq, "at": at_ms, "cmid": cmid(id),
     });
     wire::to_json(&body).into()
+}
+
+/// A page of history as clients see it: as much of it as fits `bytes_max`, but one
+/// entry at least. What is left out is at the end that is read last.
+pub(crate) fn history(page: Page, found: &pb::HistoryPage, bytes_max: usize) -> Bytes {
+    let mut bytes = 0;
+    let mut fits = |entry: &&pb::Entry| {
+        let is_first = bytes == 0;
+        bytes += pushed_len(entry);
+        is_first || bytes <= bytes_max
+    };
+    let entries: Vec<Value> = if page.after.is_some() {
+        found.entries.iter().take_while(&mut fits).map(told).collect()
+    } else {
+        let kept = found.entries.iter().rev().take_while(&mut fits).count();
+        found.entries[found.entries.len() - kept..].iter().map(told).collect()
+    };
+    let body = json!({
+        "code": 200,
+        "epoch": epoch(found.epoch),
+        "head": found.head,
+        "taken": found.taken,
+        "complete": found.complete && entries.len() == found.entries.len(),
+        "entries": entries,
+    });
+    wire::to_json(&body).into()
+}
+
+/// One entry of a page.
+fn told(entry: &pb::Entry) -> Value {
+    let mut told = json!({
+        "seq": entry.seq,
+        "at": entry.at_ms,
+        "from": entry.author,
+        "target": entry.target,
+        "msg": entry.content,
+        "cmid": cmid(&entry.cmid),
+    });
+    if entry.redacted {
+        told["redacted"] = true.into();
+    }
+    told
 }
 
 /// Tells a client that somebody else has the name under which it wants to go on.

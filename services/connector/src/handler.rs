@@ -15,7 +15,8 @@ use wire::{Call, Dialect, RawId, Route};
 use crate::{
     extended::{self, Secret},
     hub::Hub,
-    pending::{Joining, Speech},
+    links::Links,
+    pending::{Ask, Joining, Speech},
     room::Room,
 };
 
@@ -30,6 +31,8 @@ pub(crate) struct Client {
     place: Mutex<Place>,
     /// How fast it speaks.
     pace: Pace,
+    /// How fast it asks for other things, which only extended sessions can.
+    asks: Pace,
     /// Requests that wait for an answer.
     pub(crate) waiting: AtomicUsize,
 }
@@ -103,6 +106,7 @@ impl Place {
 #[derive(Debug)]
 pub(crate) struct Handler {
     pub(crate) hub: Hub,
+    pub(crate) links: Links,
     pub(crate) content_max: usize,
     pub(crate) session_requests_max: usize,
     /// How fast one client may speak; none: as it likes.
@@ -114,7 +118,13 @@ pub(crate) struct Handler {
 impl frontend::Handler for Handler {
     type State = Client;
 
-    const KNOWN: &'static [&'static str] = &[wire::route::ENTER, wire::route::SEND];
+    const KNOWN: &'static [&'static str] = &[
+        wire::route::ENTER,
+        wire::route::SEND,
+        wire::route::HISTORY,
+        wire::route::LEAVE,
+        wire::route::ROOMS,
+    ];
 
     fn opened(&self, session: &Arc<Session>, conn: &mut wire::Conn) {
         let client = session.state();
@@ -127,6 +137,11 @@ impl frontend::Handler for Handler {
     fn call(&self, session: &Arc<Session>, call: Call) {
         let waiting = &session.state().waiting;
         let route = label(call.route);
+        let is_extra = matches!(call.route, Route::History | Route::Leave | Route::Rooms);
+        if is_extra && !session.state().is_extended() {
+            // As if it were not there.
+            return self.refuse(session, call.id, route, &Refused::silent(500));
+        }
         if waiting.load(Ordering::Relaxed) >= self.session_requests_max {
             return self.refuse(
                 session,
@@ -138,9 +153,10 @@ impl frontend::Handler for Handler {
         let refused = match call.route {
             Route::Enter => self.enter(session, call.id, &call.body),
             Route::Send => self.send(session, call.id, &call.body),
-            Route::QueryEntry | Route::History | Route::Leave | Route::Rooms | Route::Other(_) => {
-                Err(Refused::silent(500))
-            }
+            Route::History => self.history(session, call.id, &call.body),
+            Route::Leave => self.leave(session, call.id),
+            Route::Rooms => self.list(session, call.id, &call.body),
+            Route::QueryEntry | Route::Other(_) => Err(Refused::silent(500)),
         };
         if let Err(refused) = refused {
             self.refuse(session, call.id, route, &refused);
@@ -238,7 +254,49 @@ impl Handler {
         };
         let cmid = cmid.unwrap_or_else(|| self.hub.make_cmid(is_extended));
         let (author, content) = (seat.who.identity, content.to_owned());
-        self.hub.send(session, id, &seat.room, Speech { target, content, cmid, author, answer });
+        let speech = Speech { target, content, cmid, author, answer };
+        self.hub.ask_inside(session, id, &seat.room, Ask::Publish(speech));
+        Ok(())
+    }
+
+    fn history(
+        &self,
+        session: &Arc<Session>,
+        id: Option<RawId>,
+        body: &Value,
+    ) -> Result<(), Refused> {
+        let place = session.state().place();
+        let seat = place.seat().ok_or_else(|| Refused::silent(500))?;
+        self.may_ask(session)?;
+        let page = extended::read_page(body).map_err(|error| Refused::new(400, error))?;
+        self.hub.ask_inside(session, id, &seat.room, Ask::History(page));
+        Ok(())
+    }
+
+    fn leave(&self, session: &Arc<Session>, id: Option<RawId>) -> Result<(), Refused> {
+        // Whoever has asked to come in is not in yet.
+        let Place::Inside(seat) = session.state().place() else {
+            return Err(Refused::silent(500));
+        };
+        self.may_ask(session)?;
+        set_place(session, Place::Outside);
+        self.hub.leave(session, id, &seat.room);
+        Ok(())
+    }
+
+    fn list(&self, session: &Arc<Session>, id: Option<RawId>, body: &Value) -> Result<(), Refused> {
+        self.may_ask(session)?;
+        let limit = extended::read_rooms_limit(body).map_err(|error| Refused::new(400, error))?;
+        self.hub.list(session, id, limit, &self.links.up());
+        Ok(())
+    }
+
+    /// What is not said may be asked for as fast as things may be said.
+    fn may_ask(&self, session: &Session) -> Result<(), Refused> {
+        let now = self.hub.clock().now() - self.origin;
+        if self.sends.is_some_and(|rate| !session.state().asks.admits(rate, now)) {
+            return Err(Refused::new(429, "too many requests"));
+        }
         Ok(())
     }
 
@@ -276,8 +334,9 @@ fn label(route: Route) -> &'static str {
     match route {
         Route::Enter => "enter",
         Route::Send => "send",
-        Route::QueryEntry | Route::History | Route::Leave | Route::Rooms | Route::Other(_) => {
-            "other"
-        }
+        Route::History => "history",
+        Route::Leave => "leave",
+        Route::Rooms => "list",
+        Route::QueryEntry | Route::Other(_) => "other",
     }
 }

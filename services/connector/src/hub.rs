@@ -7,19 +7,24 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::{BufMut, Bytes, BytesMut};
 use chassis::{Clock, Rng, World};
 use model::RoomId;
-use tokio::sync::Notify;
+use rpc::chat::v1::{self as pb, command};
+use tokio::{sync::Notify, time::Instant};
 use wire::RawId;
 
 use crate::{
     deadlines::Deadlines,
+    extended::LEFT,
     handler::{self, Place, Seat, Session},
+    link::Link,
+    listing::{self, Listing, Listings},
     metrics::Metrics,
-    pending::{Ask, Joining, Pending, Speech},
+    pending::{Ask, Joining, Pending},
     room::{Room, Route, State},
 };
 
@@ -43,6 +48,7 @@ struct Inner {
     incarnation: u64,
     draining: AtomicBool,
     answer_bytes_max: usize,
+    listings: Listings,
 }
 
 type Stripe = Mutex<HashMap<RoomId, Arc<Room>>>;
@@ -72,6 +78,7 @@ impl Hub {
             incarnation,
             draining: AtomicBool::new(false),
             answer_bytes_max: outbox_max / 2,
+            listings: Listings::default(),
         }))
     }
 
@@ -120,7 +127,7 @@ impl Hub {
         let place = session.state().place();
         handler::set_place(session, Place::Outside);
         if let Some(seat) = place.seat() {
-            self.leave(&seat.room, session);
+            self.remove(&seat.room, session, None, Ask::Drop);
         }
     }
 
@@ -213,25 +220,25 @@ impl Hub {
         }
     }
 
-    /// Asks the room's shard to store a message.
-    pub(crate) fn send(
+    /// Asks a room's shard something on behalf of one who is in, or is about to be.
+    pub(crate) fn ask_inside(
         &self,
         session: &Arc<Session>,
         reply_to: Option<RawId>,
         room: &Arc<Room>,
-        speech: Speech,
+        ask: Ask,
     ) {
         let mut state = room.state();
         if state.dead {
             // It was about to be in when the call came, and was refused meanwhile.
             drop(state);
-            self.0.metrics.answered("send", 500);
+            self.0.metrics.answered(ask.route().unwrap_or("other"), 500);
             if let Some(id) = reply_to {
                 session.respond(&id, br#"{"code":500}"#);
             }
             return;
         }
-        self.ask(room, &mut state, session, reply_to, Ask::Publish(speech));
+        self.ask(room, &mut state, session, reply_to, ask);
     }
 
     /// Makes a client message id that no other message has; as text, if clients are
@@ -248,7 +255,13 @@ impl Hub {
         cmid.starts_with(&self.0.incarnation.to_be_bytes())
     }
 
-    fn leave(&self, room: &Arc<Room>, session: &Arc<Session>) {
+    /// Takes a session out of its room, and answers when nothing of it can come any
+    /// more.
+    pub(crate) fn leave(&self, session: &Arc<Session>, reply_to: Option<RawId>, room: &Arc<Room>) {
+        self.remove(room, session, reply_to, Ask::Leave);
+    }
+
+    fn remove(&self, room: &Arc<Room>, session: &Arc<Session>, reply_to: Option<RawId>, how: Ask) {
         self.with_room(&room.id, |room, state| {
             let was_member = state.remove_member(session.id()).is_some();
             if was_member {
@@ -261,7 +274,13 @@ impl Hub {
                 .pending
                 .retain(|p| p.sent || p.session.id() != id || !matches!(p.ask, Ask::Join(_)));
             if was_member && !matches!(state.route, Route::Wanted { .. }) {
-                self.send_leave(room, state, session);
+                state.leaving.insert(id);
+                self.ask(room, state, session, reply_to, how);
+            } else if matches!(how, Ask::Leave) {
+                self.0.metrics.answered("leave", 200);
+                if let Some(id) = reply_to {
+                    session.respond(&id, LEFT);
+                }
             }
         });
     }
@@ -269,7 +288,7 @@ impl Hub {
     /// Tells the shard that a session is gone.
     pub(crate) fn send_leave(&self, room: &Arc<Room>, state: &mut State, session: &Arc<Session>) {
         state.leaving.insert(session.id());
-        self.ask(room, state, session, None, Ask::Leave);
+        self.ask(room, state, session, None, Ask::Drop);
     }
 
     fn ask(
@@ -303,7 +322,56 @@ impl Hub {
         }
     }
 
+    /// Asks all shards over `links` for their rooms.
+    pub(crate) fn list(
+        &self,
+        session: &Arc<Session>,
+        reply_to: Option<RawId>,
+        limit: u32,
+        links: &[Arc<Link>],
+    ) {
+        let request_id = self.next_request();
+        session.state().waiting.fetch_add(1, Ordering::Relaxed);
+        let due = self.clock().now() + listing::PATIENCE;
+        let listing = Listing::new(session, reply_to, limit, due, links.len());
+        if links.is_empty() {
+            return self.end_listing(listing);
+        }
+        self.0.listings.start(request_id, listing);
+        for link in links {
+            link.upstream.push(request_id, command::Command::ListRooms(pb::ListRooms { limit }));
+        }
+    }
+
+    /// Takes one shard's part of a list; none if it refuses.
+    pub(crate) fn listed(&self, request_id: u64, list: Option<pb::RoomList>) {
+        if let Some(listing) = self.0.listings.add(request_id, list) {
+            self.end_listing(listing);
+        }
+    }
+
+    /// Answers with what there is those who have waited long enough.
+    pub(crate) fn end_listings(&self, now: Instant) {
+        self.0.listings.expired(now).into_iter().for_each(|listing| self.end_listing(listing));
+    }
+
+    fn end_listing(&self, listing: Listing) {
+        let (session, reply_to) = (Arc::clone(&listing.session), listing.reply_to);
+        session.state().waiting.fetch_sub(1, Ordering::Relaxed);
+        self.0.metrics.answered("list", 200);
+        if let Some(id) = reply_to {
+            session.respond(&id, &listing.body());
+        }
+    }
+
     // === routing ===
+
+    /// Takes a room off its link; a new one is not looked for before `wait` is over.
+    pub(crate) fn detach(&self, state: &mut State, wait: Duration) {
+        for left in state.detach(self.clock().now(), wait) {
+            self.answer(&left, 200, LEFT);
+        }
+    }
 
     /// Asks the router to find a link for a room.
     pub(crate) fn want(&self, room: &Arc<Room>) {
@@ -360,7 +428,7 @@ impl Hub {
         match pending.ask {
             Ask::Join(_) => metrics.enter_seconds.observe(seconds),
             Ask::Publish(_) => metrics.send_seconds.observe(seconds),
-            Ask::Leave => {}
+            Ask::History(_) | Ask::Leave | Ask::Drop => {}
         }
         pending.reply_to
     }

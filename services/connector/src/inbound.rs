@@ -145,7 +145,7 @@ fn restart(hub: &Hub, room: &Arc<Room>, state: &mut State) {
     if let Some(link) = state.link() {
         link.forget(&room.id);
     }
-    state.detach(hub.clock().now(), Duration::ZERO);
+    hub.detach(state, Duration::ZERO);
     hub.want(room);
 }
 
@@ -181,7 +181,7 @@ fn on_moved(hub: &Hub, link: &Arc<Link>, moved: &pb::Moved) {
     let Some(room) = room_on(hub, link, &moved.room) else { return };
     let mut state = room.state();
     link.forget(&room.id);
-    state.detach(hub.clock().now(), Duration::ZERO);
+    hub.detach(&mut state, Duration::ZERO);
     state.redirect = moved.shard.as_ref().and_then(shard);
     state.lost = None;
     drop(state);

@@ -27,6 +27,7 @@ mod hub;
 mod inbound;
 mod link;
 mod links;
+mod listing;
 mod metrics;
 mod pending;
 mod room;

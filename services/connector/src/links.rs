@@ -93,6 +93,13 @@ impl Links {
         None
     }
 
+    /// All links that are up.
+    pub(crate) fn up(&self) -> Vec<Arc<Link>> {
+        let slots = self.0.slots.lock().expect("links");
+        let up = slots.values().filter_map(|slot| slot.up.clone());
+        up.filter(|link| !link.upstream.has_ended()).collect()
+    }
+
     /// Opens links to whoever is in the view, until it is dropped.
     pub(crate) async fn follow_view(self) {
         let mut view = self.0.view.clone();
@@ -166,11 +173,7 @@ impl Links {
     /// Takes rooms that are at a shard only because their owner could not be
     /// reached to that owner, now that it can be.
     fn bring_home(&self) {
-        let now = self.hub().clock().now();
-        let up: Vec<Arc<Link>> = {
-            let slots = self.0.slots.lock().expect("links");
-            slots.values().filter_map(|slot| slot.up.clone()).collect()
-        };
+        let up = self.up();
         let strays = |link: &Arc<Link>| {
             let link = Arc::clone(link);
             link.strays().into_iter().map(move |room| (Arc::clone(&link), room))
@@ -181,7 +184,7 @@ impl Links {
             // Where another shard sent it, it stays.
             if !is_home && state.is_on(&link) && state.redirect.is_none() {
                 link.forget(&room.id);
-                state.detach(now, Duration::ZERO);
+                self.hub().detach(&mut state, Duration::ZERO);
                 state.lost = None;
                 drop(state);
                 self.hub().want(&room);
@@ -207,7 +210,7 @@ impl Links {
             Err(error) => return error,
         };
         backoff.reset();
-        self.up(shard, &link);
+        self.came_up(shard, &link);
         let ended = tokio::select! {
             biased;
             () = stop.cancelled() => LinkError::Stopped,
@@ -224,7 +227,7 @@ impl Links {
     }
 
     /// From now on rooms may be taken to a link.
-    fn up(&self, shard: &Shard, link: &Arc<Link>) {
+    fn came_up(&self, shard: &Shard, link: &Arc<Link>) {
         tracing::info!("link up");
         self.hub().metrics().links.inc();
         let mut slots = self.0.slots.lock().expect("links");
@@ -246,11 +249,10 @@ impl Links {
         }
         link.upstream.end();
         self.hub().metrics().links.dec();
-        let now = self.hub().clock().now();
         for room in link.rooms() {
             let mut state = room.state();
             if state.is_on(link) {
-                state.detach(now, Duration::ZERO);
+                self.hub().detach(&mut state, Duration::ZERO);
                 state.redirect = None;
                 state.lost = Some(shard.id.clone());
                 drop(state);

@@ -34,7 +34,19 @@ pub(crate) enum Ask {
     /// Boxed, because most of what waits are messages.
     Join(Box<Joining>),
     Publish(Speech),
+    History(Page),
+    /// The client wants to leave.
     Leave,
+    /// The client is gone.
+    Drop,
+}
+
+/// Which part of the past a client asks for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Page {
+    pub(crate) after: Option<u64>,
+    pub(crate) before: Option<u64>,
+    pub(crate) limit: u32,
 }
 
 /// Who wants to come in.
@@ -65,7 +77,9 @@ impl Ask {
         match self {
             Self::Join(_) => Some("enter"),
             Self::Publish(_) => Some("send"),
-            Self::Leave => None,
+            Self::History(_) => Some("history"),
+            Self::Leave => Some("leave"),
+            Self::Drop => None,
         }
     }
 }
@@ -106,7 +120,17 @@ impl Pending {
                 content: speech.content.clone(),
                 cmid: speech.cmid.clone(),
             }),
-            Ask::Leave => command::Command::Leave(pb::Leave { room, session_id }),
+            Ask::History(Page { after, before, limit }) => {
+                let (after, before, limit) = (*after, *before, *limit);
+                command::Command::ReadHistory(pb::ReadHistory {
+                    room,
+                    session_id,
+                    after,
+                    before,
+                    limit,
+                })
+            }
+            Ask::Leave | Ask::Drop => command::Command::Leave(pb::Leave { room, session_id }),
         }
     }
 }

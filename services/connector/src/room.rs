@@ -202,8 +202,10 @@ impl State {
         unknown.into()
     }
 
-    /// The room has lost its link, or was told to go elsewhere.
-    pub(crate) fn detach(&mut self, now: Instant, wait: Duration) {
+    /// The room has lost its link, or was told to go elsewhere. Returns who has asked
+    /// to leave: with the link they are gone.
+    #[must_use]
+    pub(crate) fn detach(&mut self, now: Instant, wait: Duration) -> Vec<Pending> {
         if let (Some(link), Some(digest)) = (self.link(), self.digest) {
             link.add_to_digest(digest.value().wrapping_neg());
         }
@@ -211,12 +213,15 @@ impl State {
         self.hole = None;
         self.leaving.clear();
         // Whoever has left, or had an answer, is of no interest to the next shard.
-        self.pending.retain(|pending| match pending.ask {
-            Ask::Join(_) => !pending.abandoned && !pending.session.is_closed(),
-            Ask::Publish(_) => true,
-            Ask::Leave => false,
-        });
+        let (kept, others): (Vec<Pending>, Vec<Pending>) =
+            std::mem::take(&mut self.pending).into_iter().partition(|pending| match pending.ask {
+                Ask::Join(_) => !pending.abandoned && !pending.session.is_closed(),
+                Ask::Publish(_) | Ask::History(_) => true,
+                Ask::Leave | Ask::Drop => false,
+            });
+        self.pending = kept.into();
         self.route = Route::Wanted { since: now, not_before: now + wait };
+        others.into_iter().filter(|pending| matches!(pending.ask, Ask::Leave)).collect()
     }
 
     /// Detaches the room from its link if the shard has no member of ours in it.

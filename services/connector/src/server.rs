@@ -86,10 +86,11 @@ impl Server {
             });
         };
         spawn("links", Box::pin(links.clone().follow_view()));
-        spawn("router", Box::pin(router::run(links)));
+        spawn("router", Box::pin(router::run(links.clone())));
         spawn("deadlines", Box::pin(deadlines::run(hub.clone(), Arc::clone(&profile))));
         let handler = Handler {
             hub: hub.clone(),
+            links,
             content_max: config.content_max,
             session_requests_max: config.session_requests_max.get(),
             sends: Rate::new(config.sends_per_second, config.sends_burst),

@@ -11,7 +11,7 @@ use rpc::chat::v1::{self as pb, RefusedReason, reply};
 
 use super::{compared, deliver, reconcile, restart, room_on, shard};
 use crate::{
-    extended,
+    extended::{self, LEFT},
     fanout::Batch,
     handler::{self, Place},
     hub::{Hub, error_body},
@@ -40,17 +40,22 @@ pub(super) fn handle(
         answer.rooms.iter().for_each(|theirs| compared(hub, link, theirs, batch));
         return Ok(());
     }
-    let Some(room) = room_on(hub, link, &reply.room) else { return Ok(()) };
     let id = reply.request_id;
+    if reply.room.is_empty() {
+        let list = if let reply::Result::RoomList(list) = result { Some(list) } else { None };
+        hub.listed(id, list);
+        return Ok(());
+    }
+    let Some(room) = room_on(hub, link, &reply.room) else { return Ok(()) };
     match result {
         reply::Result::Joined(joined) => super::joined::handle(hub, &room, id, joined, batch),
-        reply::Result::Gone(_) => on_gone(&room, id),
+        reply::Result::Gone(_) => on_gone(hub, &room, id, batch),
         reply::Result::Published(published) => on_published(hub, &room, id, &published, batch),
         reply::Result::Refused(refused) => on_refused(hub, link, &room, id, &refused, batch),
         reply::Result::Rejoined(rejoined) => on_rejoined(hub, link, &room, id, rejoined, batch),
         reply::Result::Fetched(fetched) => on_fetched(hub, &room, id, fetched, batch),
-        reply::Result::Compared(_) | reply::Result::HistoryPage(_) | reply::Result::RoomList(_) => {
-        }
+        reply::Result::HistoryPage(page) => on_history(hub, &room, id, &page, batch),
+        reply::Result::Compared(_) | reply::Result::RoomList(_) => {}
     }
     hub.tidy(&room);
     Ok(())
@@ -62,11 +67,32 @@ pub(super) fn take(state: &mut State, request_id: u64) -> Option<Pending> {
     state.pending.remove(at)
 }
 
-fn on_gone(room: &Arc<Room>, request_id: u64) {
+fn on_gone(hub: &Hub, room: &Arc<Room>, request_id: u64, batch: &mut Batch) {
+    let Some(pending) = take(&mut room.state(), request_id) else { return };
+    gone(hub, room, &pending, batch);
+}
+
+/// A session is out, and its shard knows.
+fn gone(hub: &Hub, room: &Arc<Room>, pending: &Pending, batch: &mut Batch) {
     let mut state = room.state();
-    let Some(pending) = take(&mut state, request_id) else { return };
     state.leaving.remove(&pending.session.id());
     state.detach_if_alone();
+    drop(state);
+    respond(hub, room, pending, 200, Bytes::from_static(LEFT), batch);
+}
+
+fn on_history(
+    hub: &Hub,
+    room: &Arc<Room>,
+    request_id: u64,
+    found: &pb::HistoryPage,
+    batch: &mut Batch,
+) {
+    let Some(pending) = take(&mut room.state(), request_id) else { return };
+    if let Ask::History(page) = &pending.ask {
+        let body = extended::history(*page, found, hub.answer_bytes_max());
+        respond(hub, room, &pending, 200, body, batch);
+    }
 }
 
 fn on_published(
@@ -165,6 +191,10 @@ fn on_refused(
         }
         _ => {
             let Some(pending) = take(&mut state, request_id) else { return };
+            if matches!(pending.ask, Ask::Leave | Ask::Drop) {
+                drop(state);
+                return gone(hub, room, &pending, batch);
+            }
             drop(state);
             if matches!(pending.ask, Ask::Join(_)) && !pending.abandoned {
                 handler::set_place(&pending.session, Place::Outside);
@@ -189,7 +219,7 @@ fn elsewhere(
     }
     // Without a better address, the same shard may be asked again: not at once.
     let wait = if state.redirect.is_some() { Duration::ZERO } else { UNAVAILABLE_WAIT };
-    state.detach(hub.clock().now(), wait);
+    hub.detach(state, wait);
     hub.want(room);
 }
 

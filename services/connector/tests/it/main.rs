@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods, reason = "a test makes its own world")]
 
 mod answers;
+mod asks;
 mod client;
 mod connector;
 mod deadlines;

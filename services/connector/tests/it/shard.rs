@@ -140,7 +140,8 @@ macro_rules! take {
 }
 
 impl Link {
-    take!(join: Join, leave: Leave, publish: Publish, rejoin: Rejoin, fetch: Fetch);
+    take!(join: Join, leave: Leave, publish: Publish, rejoin: Rejoin, fetch: Fetch,
+        read_history: ReadHistory, list_rooms: ListRooms);
 
     /// The next command but heartbeats and comparisons.
     pub(crate) async fn next(&mut self) -> (u64, C) {
