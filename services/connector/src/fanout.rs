@@ -9,7 +9,8 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use frontend::Outgoing;
 use model::RoomId;
-use wire::{Dialect, Profile, RawId, has_astral};
+use serde_json::Value;
+use wire::{Dialect, Profile, PushError, RawId, has_astral};
 
 use crate::{entry::Entry, handler::Session, metrics::Metrics, room::Room};
 
@@ -42,8 +43,19 @@ enum Scope {
 #[derive(Debug)]
 enum Content {
     Chat(Arc<Entry>),
-    Presence { name: String, joined: bool },
-    Response { id: RawId, body: Bytes },
+    Presence {
+        name: String,
+        joined: bool,
+    },
+    /// For extended sessions only.
+    Told {
+        route: &'static str,
+        body: Value,
+    },
+    Response {
+        id: RawId,
+        body: Bytes,
+    },
 }
 
 impl Batch {
@@ -66,6 +78,11 @@ impl Batch {
     pub(crate) fn presence(&mut self, room: &Arc<Room>, except: u64, name: String, joined: bool) {
         let scope = if except == 0 { Scope::All } else { Scope::Except(except) };
         self.push(room, scope, Content::Presence { name, joined });
+    }
+
+    /// Something that only the extended sessions in the room are told.
+    pub(crate) fn told(&mut self, room: &Arc<Room>, route: &'static str, body: Value) {
+        self.push(room, Scope::All, Content::Told { route, body });
     }
 
     /// An answer, which stays in its place among the pushes.
@@ -177,7 +194,7 @@ impl<'a> Shared<'a> {
                 has_astral(&said.content) || has_astral(&said.author) || has_astral(&said.target)
             }
             Content::Presence { name, .. } => has_astral(name),
-            Content::Response { .. } => false,
+            Content::Told { .. } | Content::Response { .. } => false,
         };
         Self {
             profile,
@@ -218,20 +235,26 @@ impl<'a> Shared<'a> {
 /// does not fit one, which limits on content and names make impossible; then it is
 /// left out and logged.
 fn encode(profile: &Profile, dialect: Dialect, content: &Content, out: &mut BytesMut) -> bool {
-    let encoded = match content {
+    let encoded: Result<(), PushError> = match content {
         Content::Chat(said) if dialect == Dialect::Extended => {
-            profile.encode_said(&said.said(), out)
+            profile.encode_said(&said.said(), out).map_err(Into::into)
         }
         // There is nothing to show.
         Content::Chat(said) if said.entry.redacted => return false,
         Content::Chat(said) => {
             let said = &said.entry;
-            profile.encode_chat_for(dialect, &said.content, &said.author, &said.target, out)
+            profile
+                .encode_chat_for(dialect, &said.content, &said.author, &said.target, out)
+                .map_err(Into::into)
         }
         Content::Presence { name, joined } => {
-            profile.encode_presence_for(dialect, *joined, name, out)
+            profile.encode_presence_for(dialect, *joined, name, out).map_err(Into::into)
         }
-        Content::Response { id, body } => wire::encode_response(id, body, out),
+        Content::Told { route, body } if dialect == Dialect::Extended => {
+            profile.encode_push_for(dialect, route, body, out)
+        }
+        Content::Told { .. } => return false,
+        Content::Response { id, body } => wire::encode_response(id, body, out).map_err(Into::into),
     };
     if let Err(error) = &encoded {
         tracing::warn!(error = %error, "push does not fit a package");

@@ -19,6 +19,7 @@ use crate::{
 };
 
 mod joined;
+mod rejoined;
 mod replies;
 
 /// Entries that may wait while those before them are fetched; with more, the room
@@ -47,9 +48,8 @@ pub(crate) fn handle(
             tracing::info!("the shard is going to stop");
             link.is_draining.store(true, Ordering::Relaxed);
         }
-        event::Event::Welcome(_) | event::Event::Redacted(_) => {
-            return Err(LinkError::UnknownEvent);
-        }
+        event::Event::Redacted(redacted) => on_redacted(hub, link, &redacted, batch),
+        event::Event::Welcome(_) => return Err(LinkError::UnknownEvent),
     }
     Ok(())
 }
@@ -175,6 +175,25 @@ fn on_presence(hub: &Hub, link: &Arc<Link>, presence: &pb::Presence, batch: &mut
             batch.presence(&room, 0, name.to_string(), false);
         }
     }
+}
+
+/// Forgets the content of an entry, and tells those who may show it.
+fn on_redacted(hub: &Hub, link: &Arc<Link>, redacted: &pb::Redacted, batch: &mut Batch) {
+    let Some(room) = room_on(hub, link, &redacted.room) else { return };
+    let mut state = room.state();
+    if is_late(hub, &state, redacted.fence) {
+        return;
+    }
+    let Some(digest) = state.digest else { return };
+    if let Some(hole) = &mut state.hole {
+        for entry in hole.held.iter_mut().filter(|entry| entry.seq == redacted.seq) {
+            entry.content.clear();
+            entry.redacted = true;
+        }
+    }
+    let epoch = crate::extended::epoch(digest.epoch.0);
+    let body = serde_json::json!({ "epoch": epoch, "seq": redacted.seq });
+    batch.told(&room, wire::route::ON_REDACT, body);
 }
 
 fn on_moved(hub: &Hub, link: &Arc<Link>, moved: &pb::Moved) {

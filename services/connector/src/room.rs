@@ -244,6 +244,24 @@ impl State {
         Arc::make_mut(&mut self.members).push(member);
     }
 
+    /// All that comes from now on is of another log, and for everybody who is in.
+    pub(crate) fn begin_anew(&mut self, epoch: Epoch) {
+        let start = Position { epoch, seq: Seq(0) };
+        (self.mark, self.newest) = (start, start);
+        let again = |member: &Arc<Member>| {
+            Arc::new(Member {
+                session: Arc::clone(&member.session),
+                name: member.name.clone(),
+                who: member.who,
+                mark: start,
+                grant: Mutex::new(*member.grant.lock().expect("a grant")),
+            })
+        };
+        self.members = Arc::new(self.members.iter().map(again).collect());
+        self.by_name =
+            self.members.iter().map(|member| (member.name.clone(), Arc::clone(member))).collect();
+    }
+
     /// True if the entry with this number came after the member did.
     pub(crate) fn is_for(&self, member: &Member, seq: Seq) -> bool {
         member.mark.epoch != self.mark.epoch || member.mark.seq < seq

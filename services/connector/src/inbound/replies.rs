@@ -6,10 +6,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use model::{Position, Seq};
 use rpc::chat::v1::{self as pb, RefusedReason, reply};
 
-use super::{compared, deliver, reconcile, restart, room_on, shard};
+use super::{compared, deliver, restart, room_on, shard};
 use crate::{
     extended::{self, LEFT},
     fanout::Batch,
@@ -17,7 +16,7 @@ use crate::{
     hub::{Hub, error_body},
     link::{Link, LinkError},
     pending::{Ask, Pending},
-    room::{Member, Room, Route, State},
+    room::{Room, Route, State},
 };
 
 /// How long to wait before a shard is asked again that could not serve a room.
@@ -52,7 +51,9 @@ pub(super) fn handle(
         reply::Result::Gone(_) => on_gone(hub, &room, id, batch),
         reply::Result::Published(published) => on_published(hub, &room, id, &published, batch),
         reply::Result::Refused(refused) => on_refused(hub, link, &room, id, &refused, batch),
-        reply::Result::Rejoined(rejoined) => on_rejoined(hub, link, &room, id, rejoined, batch),
+        reply::Result::Rejoined(rejoined) => {
+            super::rejoined::handle(hub, link, &room, id, rejoined, batch);
+        }
         reply::Result::Fetched(fetched) => on_fetched(hub, &room, id, fetched, batch),
         reply::Result::HistoryPage(page) => on_history(hub, &room, id, &page, batch),
         reply::Result::Compared(_) | reply::Result::RoomList(_) => {}
@@ -224,7 +225,7 @@ fn elsewhere(
 }
 
 /// Tells a client that its request was refused, as the original does where it can.
-fn refuse(
+pub(super) fn refuse(
     hub: &Hub,
     room: &Arc<Room>,
     pending: &Pending,
@@ -249,84 +250,6 @@ fn refuse(
         _ => (503, error_body(503, "the room cannot be served now, try again")),
     };
     respond(hub, room, pending, code, body, batch);
-}
-
-fn on_rejoined(
-    hub: &Hub,
-    link: &Arc<Link>,
-    room: &Arc<Room>,
-    request_id: u64,
-    rejoined: pb::Rejoined,
-    batch: &mut Batch,
-) {
-    let mut state = room.state();
-    if !matches!(state.route, Route::Rejoining { request_id: id, .. } if id == request_id) {
-        return;
-    }
-    let verdict = rejoined.verdict();
-    state.route = Route::Live { link: Arc::clone(link) };
-    state.seen = state.seen.max(rejoined.fence.unwrap_or_default().into());
-    hub.metrics()
-        .rejoins
-        .get_or_create(&crate::metrics::ResultLabel { result: label(verdict) })
-        .inc();
-
-    let evicted: Vec<Arc<Member>> =
-        rejoined.refused_session_ids.iter().filter_map(|id| state.remove_member(*id)).collect();
-    for readmitted in &rejoined.readmitted {
-        if let Some(member) =
-            state.members.iter().find(|member| member.session.id() == readmitted.session_id)
-        {
-            *member.grant.lock().expect("a grant") = readmitted.grant.unwrap_or_default().into();
-        }
-    }
-    if verdict == pb::Verdict::Reset {
-        // A log that began after the one that the members know: all of it is new.
-        let epoch = rejoined.position.map_or(state.mark.epoch, |at| Position::from(at).epoch);
-        state.mark = Position { epoch, seq: Seq(0) };
-    }
-    for entry in rejoined.entries {
-        if state.mark.seq.0 < entry.seq {
-            answer_first(hub, room, &mut state, &entry, batch);
-            deliver(room, &mut state, entry, batch);
-        }
-    }
-    reconcile(hub, room, &mut state, &rejoined.roster, batch);
-    if !rejoined.readmitted.is_empty() {
-        let position: Position = rejoined.position.unwrap_or_default().into();
-        state.attach(&room.id, position);
-    }
-    let unknown =
-        if verdict == pb::Verdict::Complete { Vec::new() } else { state.give_up_unknown() };
-    state.send_again();
-    state.send_waiting(&room.id);
-    // A log that does not outlive its shard promised nothing about the past.
-    let cut = match verdict {
-        pb::Verdict::Complete => false,
-        pb::Verdict::Truncated => true,
-        pb::Verdict::Reset | pb::Verdict::Unspecified => !link.is_volatile,
-    };
-    let members = if cut { Arc::clone(&state.members) } else { Arc::default() };
-    drop(state);
-
-    tracing::debug!(room_id = %room.id, verdict = label(verdict), "room taken to a shard again");
-    for pending in &unknown {
-        refuse(hub, room, pending, RefusedReason::Unavailable, batch);
-    }
-    if !evicted.is_empty() || cut {
-        batch.flush_room(room);
-    }
-    for member in evicted {
-        hub.metrics().members.dec();
-        handler::set_place(&member.session, Place::Outside);
-        member.session.kick_as(
-            "superseded: the name is held by another session",
-            frontend::CloseReason::Superseded,
-        );
-    }
-    for member in members.iter() {
-        member.session.kick("reconnect: messages may have been lost");
-    }
 }
 
 fn on_fetched(
@@ -356,12 +279,4 @@ fn on_fetched(
     let up_to = state.mark.seq.max(hole.up_to);
     state.change_digest(|digest| digest.head = up_to);
     state.mark.seq = up_to;
-}
-
-fn label(verdict: pb::Verdict) -> &'static str {
-    match verdict {
-        pb::Verdict::Complete => "complete",
-        pb::Verdict::Truncated => "truncated",
-        pb::Verdict::Reset | pb::Verdict::Unspecified => "reset",
-    }
 }

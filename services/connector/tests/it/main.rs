@@ -22,6 +22,7 @@ mod routes;
 mod routing;
 mod scene;
 mod shard;
+mod verdicts;
 
 use std::time::Duration;
 
