@@ -54,7 +54,7 @@ impl Drop for Counted {
 
 /// What counts as one place: an IPv4 address, or the network of 64 bits that a
 /// subscriber has of IPv6.
-fn place(address: IpAddr) -> IpAddr {
+pub(crate) fn place(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => {
             let [a, b, c, d, ..] = v6.segments();

@@ -19,7 +19,14 @@ impl Rate {
     /// None if `per_second` is 0: no limit.
     #[must_use]
     pub fn new(per_second: u32, burst: NonZeroU32) -> Option<Self> {
-        let interval = 1_000_000_000_u64.checked_div(u64::from(per_second))?;
+        Self::per(per_second, Duration::from_secs(1), burst)
+    }
+
+    /// So many in each `span`. None if `count` is 0: no limit.
+    #[must_use]
+    pub fn per(count: u32, span: Duration, burst: NonZeroU32) -> Option<Self> {
+        let nanos = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
+        let interval = nanos.checked_div(u64::from(count))?;
         Some(Self { interval, ahead: interval * u64::from(burst.get() - 1) })
     }
 }
@@ -34,6 +41,11 @@ impl Pace {
     /// fast, and then it does not count. For one task at a time.
     pub fn admits(&self, rate: Rate, now: Duration) -> bool {
         self.wait(rate, now).is_zero()
+    }
+
+    /// True if nothing that happened counts any more at `now`.
+    pub(crate) fn has_rested(&self, now: Duration) -> bool {
+        u128::from(self.0.load(Ordering::Relaxed)) <= now.as_nanos()
     }
 
     /// Counts one more at `now`, if that is not too fast; else returns how long to

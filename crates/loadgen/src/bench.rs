@@ -241,6 +241,7 @@ impl System {
                 "--address-connections-max=1000000",
                 "--accepts-per-second=0",
                 "--sends-per-second=0",
+                "--address-rooms-per-minute=0",
             ],
             &connector_admin,
         )

@@ -119,6 +119,8 @@ impl Host {
                 let serve = async |network: &Turmoil| {
                     let mut args = args("connector", &host.shards);
                     args.push(format!("--connector-id={}", host.id));
+                    // Clients come and go as fast as faults make them.
+                    args.push("--address-rooms-per-minute=0".into());
                     args.push(format!("--listen-addr=127.0.0.1:{CLIENT_PORT}"));
                     args.push("--grpc-addr=127.0.0.1:4050".into());
                     let config = connector::Config::parse_from(args);

@@ -74,6 +74,22 @@ pub struct Config {
     #[arg(long, env = "SHADDOCK_SENDS_BURST", value_name = "COUNT", default_value = "40")]
     pub sends_burst: NonZeroU32,
 
+    /// Rooms that are new here and that clients of one address may enter per minute;
+    /// 0: as many as they like. What is beyond is answered with code 429. Behind a
+    /// proxy all come from one address
+    #[arg(
+        long,
+        env = "SHADDOCK_ADDRESS_ROOMS_PER_MINUTE",
+        value_name = "COUNT",
+        default_value = "60"
+    )]
+    pub address_rooms_per_minute: u32,
+
+    /// Rooms that are new here and that clients of one address may enter at once after
+    /// a silence
+    #[arg(long, env = "SHADDOCK_ADDRESS_ROOMS_BURST", value_name = "COUNT", default_value = "120")]
+    pub address_rooms_burst: NonZeroU32,
+
     /// Bytes of commands that may wait for one shard; then its link is cut, and
     /// opened again
     #[arg(

@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use bytes::Bytes;
-use frontend::{Pace, Rate};
+use frontend::{Pace, Paces, Rate};
 use model::{Identity, RoomId, UserName};
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -111,6 +111,8 @@ pub(crate) struct Handler {
     pub(crate) session_requests_max: usize,
     /// How fast one client may speak; none: as it likes.
     pub(crate) sends: Option<Rate>,
+    /// How fast rooms may be entered, from one address, that nobody here is in.
+    pub(crate) new_rooms: Paces,
     /// Where the clients' paces start.
     pub(crate) origin: Instant,
 }
@@ -206,6 +208,10 @@ impl Handler {
         } else {
             Joining { name, who: session.state().anybody(), secret: None, resume: None }
         };
+        let now = self.hub.clock().now() - self.origin;
+        if self.hub.room(&room).is_none() && !self.new_rooms.admits(session.peer().ip(), now) {
+            return Err(Refused::new(429, "too many new rooms"));
+        }
         self.hub.enter(session, id, &room, joining);
         Ok(())
     }

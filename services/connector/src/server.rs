@@ -3,7 +3,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use anyhow::Context;
 use chassis::{App, Listener, Policy, StartError};
 use cluster::{Discovery, StaticDiscovery};
-use frontend::Rate;
+use frontend::{Paces, Rate};
 use rpc::{AccessLayer, Health, connector::v1::connector_service_server::ConnectorServiceServer};
 
 use crate::{
@@ -94,6 +94,11 @@ impl Server {
             content_max: config.content_max,
             session_requests_max: config.session_requests_max.get(),
             sends: Rate::new(config.sends_per_second, config.sends_burst),
+            new_rooms: Paces::new(Rate::per(
+                config.address_rooms_per_minute,
+                Duration::from_secs(60),
+                config.address_rooms_burst,
+            )),
             origin: world.clock.now(),
         };
         let clients = frontend::Server {

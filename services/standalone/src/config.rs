@@ -96,6 +96,22 @@ pub struct Config {
     #[arg(long, env = "SHADDOCK_SENDS_BURST", value_name = "COUNT", default_value = "40")]
     pub sends_burst: NonZeroU32,
 
+    /// Rooms that are new here and that clients of one address may enter per minute;
+    /// 0: as many as they like. What is beyond is answered with code 429. Behind a
+    /// proxy all come from one address
+    #[arg(
+        long,
+        env = "SHADDOCK_ADDRESS_ROOMS_PER_MINUTE",
+        value_name = "COUNT",
+        default_value = "60"
+    )]
+    pub address_rooms_per_minute: u32,
+
+    /// Rooms that are new here and that clients of one address may enter at once after
+    /// a silence
+    #[arg(long, env = "SHADDOCK_ADDRESS_ROOMS_BURST", value_name = "COUNT", default_value = "120")]
+    pub address_rooms_burst: NonZeroU32,
+
     /// How long a request may wait for the shard; then it is answered with code 503
     #[arg(long, env = "SHADDOCK_REQUEST_TIMEOUT", value_name = "TIME", default_value = "8s", value_parser = humantime::parse_duration)]
     pub request_timeout: Duration,
@@ -166,6 +182,8 @@ impl Config {
             request_timeout: self.request_timeout,
             sends_per_second: self.sends_per_second,
             sends_burst: self.sends_burst,
+            address_rooms_per_minute: self.address_rooms_per_minute,
+            address_rooms_burst: self.address_rooms_burst,
             protocol: self.protocol.clone(),
             crypto: self.crypto,
             frontend: self.frontend_at(self.connector_client_addr),

@@ -3,7 +3,7 @@
 use rpc::chat::v1::{self as pb, command::Command as C, event::Event as E, reply::Result as R};
 
 use crate::{
-    scene::{FENCE, Scene, at},
+    scene::{FENCE, Options, Scene, at},
     shard::Link,
 };
 
@@ -33,7 +33,10 @@ async fn serve(mut link: Link) {
 #[tokio::test]
 async fn a_thousand_who_come_and_go_leave_nothing_behind() {
     const CLIENTS: usize = 1000;
-    let Scene { mut connector, mut shard, link, .. } = Scene::start(&[]).await;
+    // Rooms come and go, too, and all clients have one address.
+    let args = &["--address-rooms-per-minute=0"];
+    let options = Options { args, ..Options::default() };
+    let Scene { mut connector, mut shard, link, .. } = Scene::start_with(options, &[]).await;
     let served = tokio::spawn(serve(link));
     for batch in 0..CLIENTS / 50 {
         let come_and_go = (0..50).map(async |n| {

@@ -1,6 +1,11 @@
 //! What one client may take.
 
-use crate::scene::{Options, Scene, published};
+use rpc::chat::v1::{self as pb, event::Event as E};
+
+use crate::{
+    scene::{Options, Scene, published},
+    shard::refused,
+};
 
 const TOO_FAST: &str = r#"{"code":429,"error":"too many messages"}"#;
 
@@ -47,4 +52,31 @@ async fn who_enters_no_room_is_closed_and_who_is_in_one_is_not() {
     idle.expect(&["closed"]).await;
     assert_eq!(s.connector.metric(r#"connector_closes_total{reason="idle"}"#), 1.0);
     s.silence().await;
+}
+
+#[tokio::test]
+async fn one_address_may_open_so_many_rooms_and_enter_all_that_are_there() {
+    let args = &["--address-rooms-per-minute=1", "--address-rooms-burst=2"];
+    let mut s = Scene::start_with(Options { args, ..Options::default() }, &["ann"]).await;
+    let mut bob = s.connector.client().await;
+    bob.enter("bob", "second").await;
+    let (id, join) = s.link.join().await;
+    assert_eq!(join.room, "second");
+    let other = E::Reply(pb::Reply {
+        request_id: id,
+        room: "second".into(),
+        result: Some(refused(pb::RefusedReason::RoomFull, None)),
+    });
+    s.link.send(other).await;
+    bob.expect(&[r#"1 {"code":503,"error":"the room is full"}"#]).await;
+    s.connector.until("connector_rooms", 1.0).await;
+    // It is not known any more, and would be the third.
+    for room in ["second", "third"] {
+        let asked = bob.enter("bob", room).await;
+        let answer = format!(r#"{asked} {{"code":429,"error":"too many new rooms"}}"#);
+        bob.expect(&[&answer]).await;
+    }
+    bob.enter("bob", "r").await;
+    let (_, join) = s.link.join().await;
+    assert_eq!(join.room, "r");
 }
