@@ -4,7 +4,7 @@ use model::Epoch;
 use rpc::chat::v1 as pb;
 
 /// What a shard sent, and the log that it is of. Shared by all who get it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Entry {
     pub(crate) epoch: Epoch,
     pub(crate) entry: pb::Entry,

@@ -206,7 +206,8 @@ impl Handler {
         let joining = if session.state().is_extended() {
             self.shown(name, body).map_err(|error| Refused::new(400, error))?
         } else {
-            Joining { name, who: session.state().anybody(), secret: None, resume: None }
+            let (who, may_hold) = (session.state().anybody(), false);
+            Joining { name, who, secret: None, resume: None, held_after: None, may_hold }
         };
         let now = self.hub.clock().now() - self.origin;
         if self.hub.room(&room).is_none() && !self.new_rooms.admits(session.peer().ip(), now) {
@@ -222,7 +223,8 @@ impl Handler {
         let secret =
             extended::read_secret(body)?.unwrap_or_else(|| Secret::new(self.hub.rng().bytes16()));
         let who = Who { identity: secret.identity(), has_secret: true };
-        Ok(Joining { name, who, secret: Some(secret), resume })
+        let secret = Some(secret);
+        Ok(Joining { name, who, secret, resume, held_after: None, may_hold: true })
     }
 
     fn send(&self, session: &Arc<Session>, id: Option<RawId>, body: &Value) -> Result<(), Refused> {

@@ -13,16 +13,14 @@ use std::{
 use bytes::{BufMut, Bytes, BytesMut};
 use chassis::{Clock, Rng, World};
 use model::RoomId;
-use rpc::chat::v1::{self as pb, command};
-use tokio::{sync::Notify, time::Instant};
+use tokio::sync::Notify;
 use wire::RawId;
 
 use crate::{
     deadlines::Deadlines,
     extended::LEFT,
     handler::{self, Place, Seat, Session},
-    link::Link,
-    listing::{self, Listing, Listings},
+    listing::Listings,
     metrics::Metrics,
     pending::{Ask, Joining, Pending},
     room::{Room, Route, State},
@@ -106,6 +104,10 @@ impl Hub {
 
     pub(crate) fn deadlines(&self) -> &Deadlines {
         &self.0.deadlines
+    }
+
+    pub(crate) fn listings(&self) -> &Listings {
+        &self.0.listings
     }
 
     /// A number that no other command of this process has.
@@ -319,48 +321,6 @@ impl Hub {
             Route::Wanted { .. } => self.want(room),
             Route::Rejoining { .. } => {}
             Route::Live { .. } => state.send_waiting(&room.id),
-        }
-    }
-
-    /// Asks all shards over `links` for their rooms.
-    pub(crate) fn list(
-        &self,
-        session: &Arc<Session>,
-        reply_to: Option<RawId>,
-        limit: u32,
-        links: &[Arc<Link>],
-    ) {
-        let request_id = self.next_request();
-        session.state().waiting.fetch_add(1, Ordering::Relaxed);
-        let due = self.clock().now() + listing::PATIENCE;
-        let listing = Listing::new(session, reply_to, limit, due, links.len());
-        if links.is_empty() {
-            return self.end_listing(listing);
-        }
-        self.0.listings.start(request_id, listing);
-        for link in links {
-            link.upstream.push(request_id, command::Command::ListRooms(pb::ListRooms { limit }));
-        }
-    }
-
-    /// Takes one shard's part of a list; none if it refuses.
-    pub(crate) fn listed(&self, request_id: u64, list: Option<pb::RoomList>) {
-        if let Some(listing) = self.0.listings.add(request_id, list) {
-            self.end_listing(listing);
-        }
-    }
-
-    /// Answers with what there is those who have waited long enough.
-    pub(crate) fn end_listings(&self, now: Instant) {
-        self.0.listings.expired(now).into_iter().for_each(|listing| self.end_listing(listing));
-    }
-
-    fn end_listing(&self, listing: Listing) {
-        let (session, reply_to) = (Arc::clone(&listing.session), listing.reply_to);
-        session.state().waiting.fetch_sub(1, Ordering::Relaxed);
-        self.0.metrics.answered("list", 200);
-        if let Some(id) = reply_to {
-            session.respond(&id, &listing.body());
         }
     }
 

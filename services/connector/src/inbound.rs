@@ -107,6 +107,9 @@ fn deliver(room: &Arc<Room>, state: &mut State, entry: pb::Entry, batch: &mut Ba
     state.change_digest(|digest| digest.head = seq);
     state.mark.seq = seq;
     let entry = Arc::new(Entry { epoch: state.mark.epoch, entry });
+    if state.keeps_ring {
+        state.ring.push(&entry);
+    }
     if entry.entry.target == model::TARGET_ALL {
         if state.newest.epoch != state.mark.epoch || state.newest.seq < seq {
             return batch.chat(room, None, entry);
@@ -191,6 +194,7 @@ fn on_redacted(hub: &Hub, link: &Arc<Link>, redacted: &pb::Redacted, batch: &mut
             entry.redacted = true;
         }
     }
+    state.ring.redact(redacted.seq);
     let epoch = crate::extended::epoch(digest.epoch.0);
     let body = serde_json::json!({ "epoch": epoch, "seq": redacted.seq });
     batch.told(&room, wire::route::ON_REDACT, body);

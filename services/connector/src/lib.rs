@@ -30,6 +30,7 @@ mod links;
 mod listing;
 mod metrics;
 mod pending;
+mod ring;
 mod room;
 mod router;
 mod server;

@@ -58,6 +58,10 @@ pub(crate) struct Joining {
     pub(crate) secret: Option<Secret>,
     /// Where it left off, if it says so.
     pub(crate) resume: Option<Position>,
+    /// Above which number the shard was told that entries are here.
+    pub(crate) held_after: Option<u64>,
+    /// False if what was here did not do.
+    pub(crate) may_hold: bool,
 }
 
 /// What somebody says.
@@ -112,6 +116,7 @@ impl Pending {
                 seen: Some(seen.into()),
                 redirected,
                 resume: joining.resume.map(Into::into),
+                held_after: joining.held_after,
             }),
             Ask::Publish(speech) => command::Command::Publish(pb::Publish {
                 room,

@@ -16,6 +16,7 @@ use crate::{
     handler::{Session, Who},
     link::Link,
     pending::{Ask, Pending},
+    ring::Ring,
 };
 
 /// A room that sessions here are in, or want to be in.
@@ -59,6 +60,9 @@ pub(crate) struct State {
     /// What was asked for and not answered, in order.
     pub(crate) pending: VecDeque<Pending>,
     pub(crate) hole: Option<Hole>,
+    /// The last entries; empty as long as no extended session was in.
+    pub(crate) ring: Ring,
+    pub(crate) keeps_ring: bool,
 }
 
 /// Where a room's commands go.
@@ -122,6 +126,8 @@ impl Room {
             settles: None,
             pending: VecDeque::new(),
             hole: None,
+            ring: Ring::default(),
+            keeps_ring: false,
         };
         Self { id, delivery: Mutex::new(()), state: Mutex::new(state) }
     }
@@ -158,6 +164,12 @@ impl State {
         let seen = self.seen;
         for pending in self.pending.iter_mut().filter(|pending| !pending.sent) {
             pending.sent = true;
+            if let Ask::Join(joining) = &mut pending.ask {
+                let same_log = joining.resume.filter(|at| at.epoch == self.mark.epoch);
+                let is_whole = self.digest.is_some() && self.hole.is_none() && joining.may_hold;
+                let held = same_log.filter(|_| is_whole);
+                joining.held_after = held.and_then(|_| self.ring.held_after(self.mark));
+            }
             link.upstream.push(pending.request_id, pending.command(room, seen, redirected));
         }
     }
@@ -240,6 +252,7 @@ impl State {
 
     pub(crate) fn add_member(&mut self, member: Arc<Member>) {
         self.newest = member.mark;
+        self.keeps_ring |= member.session.state().is_extended();
         self.by_name.insert(member.name.clone(), Arc::clone(&member));
         Arc::make_mut(&mut self.members).push(member);
     }
@@ -248,6 +261,7 @@ impl State {
     pub(crate) fn begin_anew(&mut self, epoch: Epoch) {
         let start = Position { epoch, seq: Seq(0) };
         (self.mark, self.newest) = (start, start);
+        self.ring.clear();
         let again = |member: &Arc<Member>| {
             Arc::new(Member {
                 session: Arc::clone(&member.session),

@@ -46,6 +46,7 @@ pub(crate) fn joining(room: &str, session_id: u64, user: &str) -> pb::Join {
         seen: None,
         redirected: false,
         resume: None,
+        held_after: None,
     }
 }
 

@@ -1,8 +1,8 @@
 //! What a session gets that comes in: the answer, and what it has missed.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use model::{Position, UserName};
+use model::{Position, Seq, UserName};
 use rpc::chat::v1 as pb;
 use serde_json::{Value, json};
 
@@ -32,8 +32,8 @@ pub(super) fn handle(
         // Its place in the stream is before the re-join's: it will be asked again.
         return;
     }
-    let Some(pending) = take(&mut state, request_id) else { return };
-    let Ask::Join(joining) = &pending.ask else { return };
+    let Some(mut pending) = take(&mut state, request_id) else { return };
+    let Ask::Join(joining) = &mut pending.ask else { return };
     let position: Position = joined.position.unwrap_or_default().into();
     attach(room, &mut state, &joined, joining, position);
     let session = &pending.session;
@@ -46,6 +46,13 @@ pub(super) fn handle(
         }
         return;
     }
+    let Some(held) = held(&state, joining, position) else {
+        // More has come since than is kept: the shard has to send all of it.
+        joining.may_hold = false;
+        pending.sent = false;
+        state.pending.push_front(pending);
+        return state.send_waiting(&room.id);
+    };
     state.add_member(Arc::new(Member {
         session: Arc::clone(session),
         name: joining.name.clone(),
@@ -58,6 +65,7 @@ pub(super) fn handle(
     handler::set_place(session, Place::Inside(Seat { room: Arc::clone(room), name, who }));
 
     let entries = std::mem::take(&mut joined.entries);
+    let entries = merge(position, entries, held);
     let missed = joining.resume.map(|resume| Missed::new(hub, resume, position, &joined, entries));
     let mut users = joined.roster;
     // Whoever was here before the room moved, and has some seconds to come back.
@@ -76,8 +84,7 @@ pub(super) fn handle(
     });
     respond(hub, room, &pending, 200, wire::to_json(&body).into(), batch);
     for entry in missed {
-        answer_first(hub, room, &mut state, &entry, batch);
-        let entry = Arc::new(Entry { epoch: position.epoch, entry });
+        answer_first(hub, room, &mut state, &entry.entry, batch);
         batch.chat(room, Some(session), entry);
     }
 }
@@ -99,10 +106,27 @@ fn attach(
     }
 }
 
+/// The entries that its shard could leave out, as they are here; none if they are not
+/// here any more.
+fn held(state: &State, joining: &Joining, position: Position) -> Option<Vec<Arc<Entry>>> {
+    let (Some(resume), Some(after)) = (joining.resume, joining.held_after) else {
+        return Some(Vec::new());
+    };
+    state.ring.range(resume.seq.max(Seq(after)), position)
+}
+
+/// What a shard sent and what is here, in order.
+fn merge(position: Position, sent: Vec<pb::Entry>, held: Vec<Arc<Entry>>) -> Vec<Arc<Entry>> {
+    let sent = sent.into_iter().map(|entry| Arc::new(Entry { epoch: position.epoch, entry }));
+    let by_seq: BTreeMap<u64, Arc<Entry>> =
+        held.into_iter().chain(sent).map(|entry| (entry.entry.seq, entry)).collect();
+    by_seq.into_values().collect()
+}
+
 /// What a session missed that says where it left off.
 struct Missed {
     verdict: Value,
-    entries: Vec<pb::Entry>,
+    entries: Vec<Arc<Entry>>,
 }
 
 impl Missed {
@@ -112,7 +136,7 @@ impl Missed {
         resume: Position,
         position: Position,
         joined: &pb::Joined,
-        mut entries: Vec<pb::Entry>,
+        mut entries: Vec<Arc<Entry>>,
     ) -> Self {
         let verdict = joined.verdict();
         if !matches!(verdict, pb::Verdict::Complete | pb::Verdict::Truncated) {
@@ -120,10 +144,13 @@ impl Missed {
             let verdict = json!({ "kind": "reset", "position": extended::position(position) });
             return Self { verdict, entries: Vec::new() };
         }
-        entries.retain(|entry| resume.seq.0 < entry.seq && entry.seq <= position.seq.0);
+        // What was taken from the log is not shown any more, also if it is still here.
+        let is_truncated = verdict == pb::Verdict::Truncated;
+        let from = if is_truncated { joined.first } else { 0 }.max(resume.seq.0 + 1);
+        entries.retain(|entry| (from..=position.seq.0).contains(&entry.entry.seq));
         let mut bytes = 0;
-        let fits = |entry: &&pb::Entry| {
-            bytes += extended::pushed_len(entry);
+        let fits = |entry: &&Arc<Entry>| {
+            bytes += extended::pushed_len(&entry.entry);
             bytes <= hub.answer_bytes_max()
         };
         let kept = entries.iter().rev().take_while(fits).count();
@@ -131,7 +158,7 @@ impl Missed {
         entries.drain(..entries.len() - kept);
         let first = match entries.first() {
             _ if !is_cut => joined.first,
-            Some(entry) => entry.seq,
+            Some(entry) => entry.entry.seq,
             None => position.seq.next().0,
         };
         if verdict == pb::Verdict::Complete && !is_cut {

@@ -107,7 +107,8 @@ pub(super) fn handle(
 fn told(verdict: pb::Verdict, rejoined: &pb::Rejoined) -> Option<Value> {
     let position: Position = rejoined.position.unwrap_or_default().into();
     // What follows comes after this place.
-    let seq = rejoined.entries.first().map_or(position.seq, |first| Seq(first.seq - 1));
+    let seq =
+        rejoined.entries.first().map_or(position.seq, |first| Seq(first.seq.saturating_sub(1)));
     let position = extended::position(Position { seq, ..position });
     match verdict {
         pb::Verdict::Complete => None,

@@ -225,6 +225,115 @@ async fn a_message_that_is_repeated_at_once_is_answered_before_it_is_seen() {
     ann.expect_nothing().await;
 }
 
+/// Bob, and extended cat; entries 2 to 4 were said since.
+async fn scene_with_a_past() -> Scene {
+    let mut s = Scene::start(&["bob"]).await;
+    s.enter_extended("cat", "").await;
+    for n in 2..5 {
+        let entry = s.says("bot", &format!("m{n}"));
+        s.link.send(E::Entry(entry)).await;
+    }
+    s.clients[0].expect(&["onChat bot > *: m2", "onChat bot > *: m3", "onChat bot > *: m4"]).await;
+    s
+}
+
+fn resume(seq: u64) -> String {
+    format!(r#","secret":"{SECRET}","resume":{{"epoch":"0000000000000007","seq":{seq}}}"#)
+}
+
+#[tokio::test]
+async fn what_the_connector_has_need_not_be_sent_again() {
+    let mut s = scene_with_a_past().await;
+    let (mut ann, id, join) = asks(&mut s, &resume(2)).await;
+    assert_eq!(join.held_after, Some(1));
+    // Said while it was asked.
+    let five = s.says("bot", "m5");
+    let let_in = joined(&s, id, Verdict::Complete, 0, &[]);
+    let six = s.says("bot", "m6");
+    s.link.send_all([E::Entry(five), let_in, E::Entry(six)]).await;
+    let place = format!(r#"{PLACE}5}},"resume":"{SECRET}","verdict":{{"kind":"complete"}}}}"#);
+    ann.expect(&[&format!(r#"1 {{"code":200,"users":["bob","cat","ann"],{place}"#)]).await;
+    for seq in 3..7 {
+        ann.expect(&[&chat(seq, "bot", "*", &format!("m{seq}"))]).await;
+    }
+    ann.expect_nothing().await;
+}
+
+#[tokio::test]
+async fn what_a_shard_sends_all_the_same_comes_once() {
+    let mut s = scene_with_a_past().await;
+    let (mut ann, id, _) = asks(&mut s, &resume(0)).await;
+    let sent = [entry(1, "bot", "*", "m1"), entry(3, "bot", "*", "m3")];
+    s.link.send(joined(&s, id, Verdict::Truncated, 3, &sent)).await;
+    let line = ann.next().await;
+    assert!(line.ends_with(r#""verdict":{"kind":"truncated","first":3}}"#), "{line}");
+    // What was taken from the log is not shown, though it is here.
+    ann.expect(&[&chat(3, "bot", "*", "m3"), &chat(4, "bot", "*", "m4")]).await;
+    ann.expect_nothing().await;
+}
+
+#[tokio::test]
+async fn what_has_a_gap_or_is_of_another_log_is_left_to_the_shard() {
+    let mut s = scene_with_a_past().await;
+    let other = resume(2).replace("0000000000000007", "0000000000000008");
+    let (_, _, join) = asks(&mut s, &other).await;
+    assert_eq!(join.held_after, None);
+    s.names.pop();
+    // Somebody else's whisper has a number, too: it was for one who is elsewhere.
+    s.head += 1;
+    let six = pb::Entry { prev: 4, ..s.says("bot", "m6") };
+    s.link.send(E::Entry(six)).await;
+    s.clients[0].expect(&["onChat bot > *: m6"]).await;
+    let (_, _, join) = asks(&mut s, &resume(2)).await;
+    assert_eq!(join.held_after, Some(5));
+    s.names.pop();
+    let whisper = s.whispers("bot", "bob", "psst");
+    s.link.send(E::Entry(whisper)).await;
+    s.clients[0].expect(&["onChat bot > bob: psst"]).await;
+    let (_, _, join) = asks(&mut s, &resume(2)).await;
+    assert_eq!(join.held_after, None);
+}
+
+#[tokio::test]
+async fn a_gap_that_opens_while_it_is_asked_is_asked_about() {
+    let mut s = scene_with_a_past().await;
+    let (mut ann, id, join) = asks(&mut s, &resume(3)).await;
+    assert_eq!(join.held_after, Some(1));
+    // A whisper to ann as it was elsewhere: this link was not sent it.
+    s.head += 1;
+    s.link.send(joined(&s, id, Verdict::Complete, 0, &[])).await;
+    let (id, again) = s.link.join().await;
+    assert_eq!((again.held_after, again.resume), (None, Some(at(3))));
+    ann.expect_nothing().await;
+    let missed = [entry(4, "bot", "*", "m4"), entry(5, "bob", "ann", "psst")];
+    s.link.send(joined(&s, id, Verdict::Complete, 0, &missed)).await;
+    ann.next().await;
+    ann.expect(&[&chat(4, "bot", "*", "m4"), &chat(5, "bob", "ann", "psst")]).await;
+}
+
+#[tokio::test]
+async fn what_was_taken_away_is_not_kept() {
+    let mut s = scene_with_a_past().await;
+    let gone = pb::Redacted { room: "r".into(), fence: Some(crate::scene::FENCE), seq: 4 };
+    s.link.send(E::Redacted(gone)).await;
+    let (mut ann, id, join) = asks(&mut s, &resume(3)).await;
+    assert_eq!(join.held_after, Some(1));
+    s.link.send(joined(&s, id, Verdict::Complete, 0, &[])).await;
+    ann.next().await;
+    let line = ann.next().await;
+    assert!(line.contains(r#""msg":"","#) && line.ends_with(r#""redacted":true}"#), "{line}");
+}
+
+#[tokio::test]
+async fn rooms_without_extended_sessions_keep_nothing() {
+    let mut s = Scene::start(&["bob"]).await;
+    let entry = s.says("bot", "m2");
+    s.link.send(E::Entry(entry)).await;
+    s.clients[0].expect(&["onChat bot > *: m2"]).await;
+    let (_, _, join) = asks(&mut s, &resume(1)).await;
+    assert_eq!(join.held_after, None);
+}
+
 #[tokio::test]
 async fn whoever_proves_to_be_the_same_takes_the_place_of_the_one_before() {
     let mut s = Scene::start(&["bob"]).await;
