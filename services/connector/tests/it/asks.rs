@@ -33,6 +33,8 @@ async fn who_has_left_hears_nothing_more_and_may_enter_again() {
     let asked = s.clients[1].ask(LEAVE, "{}").await;
     let (id, leave) = s.link.leave().await;
     assert_eq!((leave.room.as_str(), leave.session_id), ("r", s.ids[1]));
+    // It is not said before the shard knows.
+    s.clients[1].expect_nothing().await;
     s.names.pop();
     // What the shard said before it knew is not for ann any more.
     let (loud, whisper) = (s.says("bob", "hi"), s.whispers("bob", "ann", "psst"));

@@ -83,11 +83,11 @@ async fn a_log_that_was_set_back_goes_on_for_everybody() {
     s.link.reply(id, R::Rejoined(answer)).await;
     let place = r#""position":{"epoch":"0000000000000007","seq":1}"#;
     s.clients[1].expect(&[&verdict(&format!(r#""reset",{place}"#))]).await;
-    let two = s.says("bot", "again");
-    assert!(two.seq < ahead.seq);
-    s.link.send(E::Entry(two)).await;
+    let (two, three) = (s.says("bot", "again"), s.whispers("bot", "ann", "psst"));
+    assert!(three.seq < ahead.seq);
+    s.link.send_all([E::Entry(two), E::Entry(three)]).await;
     s.clients[0].expect(&["onChat bot > *: again"]).await;
-    s.clients[1].expect(&[&chat(2, "bot", "*", "again")]).await;
+    s.clients[1].expect(&[&chat(2, "bot", "*", "again"), &chat(3, "bot", "ann", "psst")]).await;
 }
 
 #[tokio::test]
