@@ -11,6 +11,9 @@
 
 pub mod conformance;
 mod memory;
+mod raw;
+mod retention;
+mod sqlite;
 mod types;
 
 use async_trait::async_trait;
@@ -18,6 +21,7 @@ use bytes::Bytes;
 use model::{Identity, RoomId, Seq, ShardId};
 
 pub use memory::{Memory, MemoryLimits};
+pub use sqlite::{Purpose, Sqlite};
 pub use types::{
     Append, Appended, Body, Claim, Claimed, Cursor, Draft, Export, Found, Head, Page, Range,
     Record, RecordKind, Retained, Retention, Row, Said, Superseded,
@@ -135,6 +139,21 @@ pub enum StoreError {
     #[error("the store was restored or replaced, `store new-epoch` is needed: {0}")]
     Restored(String),
 }
+
+/// Why a store could not be opened. What is there is left as it was.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum OpenError {
+    /// It is not to be used by this program, or not as it was said; somebody has to
+    /// change something.
+    #[error("{0}")]
+    Refused(String),
+    /// It cannot be reached now. Trying again may help.
+    #[error("{0}")]
+    Unreachable(String),
+}
+
+/// Hashes (author, cmid) with some salt.
+type Dedup = fn(Identity, &[u8], u8) -> i64;
 
 /// The refusal of an append that breaks its rule: one author and cmid twice.
 fn twice(append: &Append) -> Option<Appended> {
