@@ -11,9 +11,11 @@
 
 pub mod conformance;
 mod memory;
+mod postgres;
 mod raw;
 mod retention;
 mod sqlite;
+pub mod tools;
 mod types;
 
 use async_trait::async_trait;
@@ -21,6 +23,7 @@ use bytes::Bytes;
 use model::{Identity, RoomId, Seq, ShardId};
 
 pub use memory::{Memory, MemoryLimits};
+pub use postgres::{Postgres, PostgresOptions};
 pub use sqlite::{Purpose, Sqlite};
 pub use types::{
     Append, Appended, Body, Claim, Claimed, Cursor, Draft, Export, Found, Head, Page, Range,
