@@ -44,6 +44,7 @@ export class Standalone {
     for (const name of anyPort) flags[name] = '127.0.0.1:0';
     const args = Object.entries(flags).flatMap(([name, addr]) => [`--${name}-addr`, addr]);
     // In a folder of its own: what it stores is there when it is started again.
+    args.push('--data', this.#folder);
     const child = spawn(this.#binary, [...args, ...this.#extra], { cwd: this.#folder });
     for (const stream of [child.stdout, child.stderr]) {
       stream.on('data', (data) => (this.#output = `${this.#output}${data}`.slice(-20_000)));

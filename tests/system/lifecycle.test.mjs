@@ -92,7 +92,7 @@ const PROGRAMS = {
   chat: [["--shard-id", "chat-0", "--shards", "chat-0=127.0.0.1:1"], "--grpc-addr"],
   "web-server": [[], "--listen-addr"],
   standalone: [
-    [],
+    ["--store", "memory"],
     ...["--web-addr", "--gate-client-addr", "--connector-client-addr"],
     ...["--gate-grpc-addr", "--connector-grpc-addr", "--chat-grpc-addr"],
   ],

@@ -2,7 +2,7 @@
 //! when the service is stuck.
 
 use std::sync::{
-    Arc,
+    Arc, Mutex, OnceLock,
     atomic::{AtomicBool, Ordering},
 };
 
@@ -17,24 +17,26 @@ use prometheus_client::registry::Registry;
 pub(crate) struct Probes {
     pub(crate) started: AtomicBool,
     pub(crate) ready: AtomicBool,
+    /// What the start waits for, for the start-up probe.
+    pub(crate) waits: Mutex<String>,
 }
 
 #[derive(Clone)]
 struct Admin {
     probes: Arc<Probes>,
-    registry: Arc<Registry>,
+    registry: Arc<OnceLock<Registry>>,
 }
 
-/// Serves until the process ends.
+/// Serves until the process ends; the registry is there once the service has started.
 pub(crate) fn serve(
     listener: std::net::TcpListener,
     probes: Arc<Probes>,
-    registry: Registry,
+    registry: Arc<OnceLock<Registry>>,
 ) -> std::io::Result<()> {
-    let admin = Admin { probes, registry: Arc::new(registry) };
+    let admin = Admin { probes, registry };
     let routes = Router::new()
         .route("/livez", get(async || "ok\n"))
-        .route("/startupz", get(async |State(admin): State<Admin>| verdict(&admin.probes.started)))
+        .route("/startupz", get(async |State(admin): State<Admin>| started(&admin.probes)))
         .route("/readyz", get(async |State(admin): State<Admin>| verdict(&admin.probes.ready)))
         .route("/metrics", get(async |State(admin): State<Admin>| metrics(&admin.registry)))
         .with_state(admin);
@@ -52,6 +54,14 @@ pub(crate) fn serve(
     Ok(())
 }
 
+fn started(probes: &Probes) -> (StatusCode, String) {
+    let (status, text) = verdict(&probes.started);
+    match probes.waits.lock().expect("a text").as_str() {
+        waits if status != StatusCode::OK && !waits.is_empty() => (status, format!("{waits}\n")),
+        _ => (status, text.to_owned()),
+    }
+}
+
 fn verdict(probe: &AtomicBool) -> (StatusCode, &'static str) {
     match probe.load(Ordering::Acquire) {
         true => (StatusCode::OK, "ok\n"),
@@ -59,7 +69,10 @@ fn verdict(probe: &AtomicBool) -> (StatusCode, &'static str) {
     }
 }
 
-fn metrics(registry: &Registry) -> axum::response::Response {
+fn metrics(registry: &OnceLock<Registry>) -> axum::response::Response {
+    let Some(registry) = registry.get() else {
+        return (StatusCode::SERVICE_UNAVAILABLE, "not yet\n").into_response();
+    };
     let mut text = String::new();
     match prometheus_client::encoding::text::encode(&mut text, registry) {
         Ok(()) => ([(CONTENT_TYPE, OPENMETRICS)], text).into_response(),

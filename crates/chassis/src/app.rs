@@ -3,7 +3,7 @@
 use std::{
     net::SocketAddr,
     process::ExitCode,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, OnceLock, atomic::Ordering},
 };
 
 use anyhow::Context;
@@ -46,7 +46,7 @@ pub struct App {
     components: Components,
     reloads: Reloads,
     probes: Arc<Probes>,
-    started: Option<tokio::sync::oneshot::Sender<Registry>>,
+    started: Option<Arc<OnceLock<Registry>>>,
 }
 
 impl App {
@@ -118,6 +118,11 @@ impl App {
         self.components.add(Box::new(component));
     }
 
+    /// Tells the start-up probe what the start waits for.
+    pub fn waits_for(&self, what: &str) {
+        what.clone_into(&mut self.probes.waits.lock().expect("a text"));
+    }
+
     /// Starts the components, turns the start-up and readiness probes green, and
     /// starts /metrics: no metric can be registered after this. If the process is
     /// asked to end meanwhile, this returns at once, and so will whatever serves.
@@ -128,8 +133,8 @@ impl App {
     pub async fn ready(&mut self) -> Result<(), StartError> {
         self.components.start(self.world.clock, &self.shutdown).await?;
         if let Some(started) = self.started.take() {
-            // The receiver is gone only if the process is ending already.
-            let _ = started.send(std::mem::take(&mut self.registry));
+            // It is set here only, and once.
+            let _ = started.set(std::mem::take(&mut self.registry));
         }
         self.probes.started.store(true, Ordering::Release);
         self.probes.ready.store(!self.shutdown.is_cancelled(), Ordering::Release);
@@ -181,6 +186,12 @@ impl Ending {
 #[error("{0}")]
 pub struct StartError(pub String);
 
+/// The process was asked to stop before it had started. No failure: the exit code
+/// is 0.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("asked to stop while starting")]
+pub struct Stopped;
+
 /// Reads the command line. A mistake ends the process with 2 and one line.
 ///
 /// `admin_addr` is this program's own default for `--admin-addr`, so that all of
@@ -231,7 +242,28 @@ where
             runtime.shutdown_background();
             ended
         });
+    exit_code(name, ended)
+}
+
+/// Does an operator's one task, beside whatever else runs: without ports, probes and
+/// signals of its own. Exit codes as of [`run`].
+pub fn run_tool<F, Fut>(name: &'static str, tool: F) -> ExitCode
+where
+    F: FnOnce(World) -> Fut,
+    Fut: Future<Output = anyhow::Result<()>>,
+{
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let ended = runtime
+        .context("start the runtime")
+        .and_then(|runtime| runtime.block_on(tool(World::real())));
+    exit_code(name, ended)
+}
+
+fn exit_code(name: &str, ended: anyhow::Result<()>) -> ExitCode {
     let Err(error) = ended else { return ExitCode::SUCCESS };
+    if error.downcast_ref::<Stopped>().is_some() {
+        return ExitCode::SUCCESS;
+    }
     let refused = error.downcast_ref::<StartError>().is_some();
     report(name, &error);
     if refused { ExitCode::from(2) } else { ExitCode::FAILURE }
@@ -310,19 +342,11 @@ pub fn descriptor_limit() -> u64 {
 fn build(options: &Options) -> anyhow::Result<(App, Arc<Probes>)> {
     let admin = bind_admin(options.admin_addr)?;
     let mut app = App::detached(World::real());
-    let (started, registry) = tokio::sync::oneshot::channel();
-    app.started = Some(started);
+    let registry = Arc::new(OnceLock::new());
+    app.started = Some(Arc::clone(&registry));
     let probes = Arc::clone(&app.probes);
-    let for_admin = Arc::clone(&probes);
-    // The registry is complete only when the service is ready; until then the
-    // admin port accepts nothing, which is what a start-up probe expects.
-    tokio::task::spawn_blocking(move || {
-        if let Ok(registry) = registry.blocking_recv()
-            && let Err(error) = admin::serve(admin, for_admin, registry)
-        {
-            tracing::error!(error = %error, "admin port failed");
-        }
-    });
+    // Before the service is built, so that the start-up probe can say what it waits for.
+    admin::serve(admin, Arc::clone(&probes), registry).context("serve the admin port")?;
     Ok((app, probes))
 }
 

@@ -27,7 +27,9 @@ mod rng;
 mod tasks;
 mod telemetry;
 
-pub use app::{App, StartError, World, descriptor_limit, parse, parse_tool, run};
+pub use app::{
+    App, StartError, Stopped, World, descriptor_limit, parse, parse_tool, run, run_tool,
+};
 pub use async_trait::async_trait;
 pub use clock::Clock;
 pub use component::Component;

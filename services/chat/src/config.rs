@@ -3,6 +3,8 @@ use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 use cluster::{List, Shard};
 use model::ShardId;
 
+use crate::{Command, StoreOptions};
+
 /// One shard of all chat rooms: keeps rosters, numbers and stores messages, and
 /// tells the connectors.
 #[derive(clap::Parser, Clone, Debug)]
@@ -66,6 +68,10 @@ pub struct Config {
     )]
     pub link_outbox_max: NonZeroUsize,
 
+    /// Where messages are kept.
+    #[command(flatten)]
+    pub storage: StoreOptions,
+
     /// Tokens.
     #[command(flatten)]
     pub access: rpc::AccessOptions,
@@ -73,6 +79,10 @@ pub struct Config {
     /// The process.
     #[command(flatten)]
     pub chassis: chassis::Options,
+
+    /// Something else than to serve.
+    #[command(subcommand)]
+    pub command: Option<Command>,
 }
 
 /// Reads a limit on the length of messages, in bytes.

@@ -12,7 +12,8 @@
 //!
 //! * All that happens to a room happens under one lock, and nothing awaits there.
 //! * A shard never waits for a connector: an outbox that is full cuts its link.
-//! * Only `claims` and `writer` write to the store, and `remote` to take a content away.
+//! * Only `claims`, `writer` and `retention` write to the store, and `remote` to take a
+//!   content away.
 //! * Where shards share a store, nobody is let in, and nobody told what they missed, by
 //!   an owner that has not looked since they asked whether it still is one.
 
@@ -28,8 +29,10 @@ mod outbox;
 mod peers;
 mod read;
 mod remote;
+mod retention;
 mod rooms;
 mod server;
+mod storage;
 mod superseded;
 mod translate;
 mod upkeep;
@@ -40,3 +43,4 @@ mod writer;
 pub use config::{Config, parse_content_max};
 pub use metrics::Metrics;
 pub use server::Server;
+pub use storage::{Command, MoreStoreOptions, StoreAt, StoreCommand, StoreOptions};

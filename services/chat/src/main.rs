@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use chat::{Config, Server};
+use chat::{Command, Config, Server};
 use tracing::info;
 
 fn main() -> ExitCode {
@@ -10,9 +10,14 @@ fn main() -> ExitCode {
     // stderr, before a thread or a socket exists.
     let config: Config = chassis::parse("127.0.0.1:9093");
 
+    if let Some(Command::Store(command)) = &config.command {
+        return chassis::run_tool("chat", async |world| command.run(&config.storage, world).await);
+    }
+
     chassis::run("chat", &config.chassis.clone(), async move |mut app: chassis::App| {
         let server = Server::bind(&config, &mut app).await?;
-        info!(listen_addr = %server.grpc_addr(), shard_id = %config.shard_id, "listening");
+        let (addr, store) = (server.grpc_addr(), &config.storage.store);
+        info!(listen_addr = %addr, shard_id = %config.shard_id, %store, "listening");
 
         // Ready only now: the port is taken and every part is built.
         app.ready().await?;

@@ -11,11 +11,11 @@ use rpc::{
         chat_service_server::ChatServiceServer,
     },
 };
-use store::{Memory, MemoryLimits, Store};
+use store::{MemoryLimits, Store};
 
 use crate::{
-    Config, Metrics, api::Shard, claims, content::ContentRules, heads, peers::Peers, rooms::Rooms,
-    superseded, upkeep, workers::Workers, writer,
+    Config, Metrics, api::Shard, claims, content::ContentRules, heads, peers::Peers, retention,
+    rooms::Rooms, superseded, upkeep, workers::Workers, writer,
 };
 
 /// A shard that is built, but does not serve yet.
@@ -40,14 +40,14 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// [`StartError`] for a port in use, an unreadable token, or a shard that is
-    /// not in its own list.
+    /// [`StartError`] for a port in use, an unreadable token, a store that cannot be
+    /// used, or a shard that is not in its own list; [`chassis::Stopped`].
     pub async fn bind(config: &Config, app: &mut App) -> anyhow::Result<Self> {
         Self::bind_with(config, app, None, None).await
     }
 
     /// As [`Server::bind`], with a view from elsewhere than the static list, or with
-    /// a log that others share.
+    /// a log that others share, and that they keep short.
     ///
     /// # Errors
     ///
@@ -59,6 +59,15 @@ impl Server {
         store: Option<Arc<dyn Store>>,
     ) -> anyhow::Result<Self> {
         let access = config.access.load(config.grpc_addr).map_err(StartError)?;
+        // First: whoever finds the port open finds a shard that serves.
+        let limits = MemoryLimits { entries_max: config.memory_entries_max.get() };
+        let (store, keeper) = match store {
+            Some(store) => (store, None),
+            None => {
+                let keeper = config.storage.open(limits, app).await?;
+                (Arc::clone(&keeper) as Arc<dyn Store>, Some(keeper))
+            }
+        };
         let listener = app.net().listen(config.grpc_addr, "--grpc-addr").await?;
         let grpc_addr = listener.local_addr()?;
         let metrics = Metrics::register(app.registry());
@@ -68,11 +77,6 @@ impl Server {
             Some(discovery) => discovery.view(),
             None => discover(config, &me, app).view(),
         };
-        let (clock, rng) = (world.clock, world.rng.clone());
-        let limits = MemoryLimits { entries_max: config.memory_entries_max.get() };
-        let store = store.unwrap_or_else(|| {
-            Arc::new(Memory::new(limits, move || clock.unix_ms(), move || rng.u64()))
-        });
         let limits = Limits {
             members_max: config.room_members_max.get(),
             pending_max: config.room_pending_max.get(),
@@ -86,15 +90,18 @@ impl Server {
         }
         let (rooms, to_claim) = Rooms::new(me, limits, content, store, view, metrics, app);
         let peers = Peers::new(rooms.clone(), world.net.clone(), access.clone(), tasks.clone());
-        app.add(
-            Workers::new(tasks.clone())
-                .with("claims", claims::run(rooms.clone(), to_claim, peers.clone()))
-                .with("heads", heads::run(rooms.clone()))
-                .with("superseded", superseded::run(rooms.clone()))
-                .with("writer", writer::run(rooms.clone()))
-                .with("sweep", upkeep::sweep(rooms.clone(), config.room_idle))
-                .with("view", upkeep::follow_view(rooms.clone())),
-        );
+        let mut workers = Workers::new(tasks.clone())
+            .with("claims", claims::run(rooms.clone(), to_claim, peers.clone()))
+            .with("heads", heads::run(rooms.clone()))
+            .with("superseded", superseded::run(rooms.clone()))
+            .with("writer", writer::run(rooms.clone()))
+            .with("sweep", upkeep::sweep(rooms.clone(), config.room_idle))
+            .with("view", upkeep::follow_view(rooms.clone()));
+        if let Some(keeper) = keeper {
+            let policy = config.storage.retention();
+            workers = workers.with("retention", retention::run(rooms.clone(), keeper, policy));
+        }
+        app.add(workers);
         let shard = Shard {
             rooms,
             peers,

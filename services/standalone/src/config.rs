@@ -10,7 +10,7 @@ use clap::Parser;
 use cluster::{Connector, List, Shard};
 
 /// A whole chat server in one process: the web page, a gate, a connector and a
-/// chat shard. Messages are kept in memory.
+/// chat shard. Messages are kept in a file.
 #[derive(Parser, Clone, Debug)]
 #[command(name = "standalone", version)]
 pub struct Config {
@@ -120,7 +120,27 @@ pub struct Config {
     #[arg(long, env = "SHADDOCK_ROOM_MEMBERS_MAX", value_name = "COUNT", default_value = "20000")]
     pub room_members_max: NonZeroUsize,
 
-    /// Newest messages of each room that are kept
+    /// Folder of what is to outlive the process, made if it is not there; default:
+    /// shaddock in $XDG_STATE_HOME, else in ~/.local/state, else ./shaddock-data
+    #[arg(long, env = "SHADDOCK_DATA", value_name = "DIR", global = true)]
+    pub data: Option<PathBuf>,
+
+    /// Where messages are kept: memory, sqlite:FILE or postgres://USER@HOST/DATABASE;
+    /// default: sqlite:chat.db in --data
+    #[arg(
+        long,
+        env = "SHADDOCK_STORE",
+        hide_env_values = true,
+        value_name = "STORE",
+        global = true
+    )]
+    pub store: Option<chat::StoreAt>,
+
+    /// Rest of what the store needs.
+    #[command(flatten)]
+    pub more_store: chat::MoreStoreOptions,
+
+    /// Newest messages of each room that the memory store keeps
     #[arg(long, env = "SHADDOCK_MEMORY_ENTRIES_MAX", value_name = "COUNT", default_value = "1000")]
     pub memory_entries_max: NonZeroUsize,
 
@@ -152,9 +172,21 @@ pub struct Config {
     /// The process.
     #[command(flatten)]
     pub chassis: chassis::Options,
+
+    /// Something else than to serve.
+    #[command(subcommand)]
+    pub command: Option<chat::Command>,
 }
 
 impl Config {
+    /// Where messages are kept, and for how long.
+    #[must_use]
+    pub fn storage(&self) -> chat::StoreOptions {
+        let file = || self.data.clone().unwrap_or_else(default_data).join("chat.db");
+        let store = self.store.clone().unwrap_or_else(|| chat::StoreAt::Sqlite(file()));
+        chat::StoreOptions { store, more: self.more_store.clone() }
+    }
+
     pub(crate) fn chat(&self) -> chat::Config {
         chat::Config {
             grpc_addr: self.chat_grpc_addr,
@@ -165,6 +197,7 @@ impl Config {
             word_filter: self.word_filter.clone(),
             memory_entries_max: self.memory_entries_max,
             room_idle: self.room_idle,
+            storage: self.storage(),
             access: self.access.clone(),
             chassis: self.chassis.clone(),
             ..defaults()
@@ -239,6 +272,14 @@ impl Config {
             ..defaults()
         }
     }
+}
+
+/// The folder for what a user's programs keep, by the XDG rules.
+fn default_data() -> PathBuf {
+    let folder = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
+    let state = folder("XDG_STATE_HOME")
+        .or_else(|| folder("HOME").map(|home| home.join(".local").join("state")));
+    state.map_or_else(|| "shaddock-data".into(), |state| state.join("shaddock"))
 }
 
 /// What a service's flags default to, whatever the environment says: a variable

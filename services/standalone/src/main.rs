@@ -9,6 +9,11 @@ fn main() -> ExitCode {
     // stderr, before a thread or a socket exists.
     let config: Config = chassis::parse("127.0.0.1:9090");
 
+    if let Some(chat::Command::Store(command)) = &config.command {
+        let storage = config.storage();
+        return chassis::run_tool("standalone", async |world| command.run(&storage, world).await);
+    }
+
     chassis::run("standalone", &config.chassis.clone(), async move |mut app: chassis::App| {
         let server = Server::bind(&config, &mut app).await?;
 

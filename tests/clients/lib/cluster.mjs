@@ -148,7 +148,10 @@ export class Standalone extends Cluster {
     for (const name of names) ports[name] = await freePort();
     const addresses = names.flatMap((name) => [`--${name}-addr`, `${HOST}:${ports[name]}`]);
     const admin = ports.admin;
-    const all = new Process("standalone", "standalone", [...addresses, ...flags], { admin });
+    // Not where its user keeps what was said.
+    const store = flags.includes("--data") ? [] : ["--store", "memory"];
+    const args = [...addresses, ...store, ...flags];
+    const all = new Process("standalone", "standalone", args, { admin });
 
     // The three services, each a view of the one process.
     const view = (name, of) => ({
