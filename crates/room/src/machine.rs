@@ -227,7 +227,8 @@ impl Room {
         let Some(holder) = self.roster.get(name) else { return };
         let Place::Session { link, session, .. } = holder.place else { return };
         self.roster.relocate_to_nowhere(name);
-        let event = Event::CloseSession { session, reason: "logged in elsewhere".into() };
+        let event =
+            Event::CloseSession { session, reason: "superseded: logged in elsewhere".into() };
         effects.push(Effect::Send { link, event, digest_delta: 0 });
         self.detach_if_alone(link, effects);
     }

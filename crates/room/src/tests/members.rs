@@ -89,7 +89,7 @@ fn a_proven_successor_takes_the_place_and_the_predecessor_is_closed() {
         ("A1+ann=key", "A #1 in:1 @1 [ann] new | A +ann(1)"),
         ("B1+bob", "B #2 in:2 @1 [ann bob] new | A +bob | B +bob(1)"),
         // Nobody is told: the name stays.
-        ("B2+ann=key", "A close 1: logged in elsewhere | B #3 in:3 @1 [bob ann]"),
+        ("B2+ann=key", "A close 1: superseded: logged in elsewhere | B #3 in:3 @1 [bob ann]"),
         ("A1!hi", "A #4 NotAMember"),
         ("B2!hi", ""),
         ("store", "B #5 stored 2 | B 2<1 ann: hi"),
@@ -103,9 +103,9 @@ fn a_proven_successor_takes_the_place_and_the_predecessor_is_closed() {
 fn a_successor_may_come_over_the_same_link() {
     check(&[
         ("A1+ann=key", "A #1 in:1 @1 [ann] new | A +ann(1)"),
-        ("A2+ann=key", "A close 1: logged in elsewhere | A #2 in:2 @1 [ann]"),
+        ("A2+ann=key", "A close 1: superseded: logged in elsewhere | A #2 in:2 @1 [ann]"),
         ("A3+bob", "A #3 in:3 @1 [ann bob] new | A +bob(3)"),
-        ("A4+ann=key", "A close 2: logged in elsewhere | A #4 in:4 @1 [ann bob]"),
+        ("A4+ann=key", "A close 2: superseded: logged in elsewhere | A #4 in:4 @1 [ann bob]"),
     ]);
 }
 
@@ -114,7 +114,7 @@ fn what_the_predecessor_had_under_way_is_answered() {
     check(&[
         ("A1+ann=key", "A #1 in:1 @1 [ann] new | A +ann(1)"),
         ("A1!hi", ""),
-        ("B1+ann=key", "A close 1: logged in elsewhere | B #3 in:2 @1 [ann]"),
+        ("B1+ann=key", "A close 1: superseded: logged in elsewhere | B #3 in:2 @1 [ann]"),
         ("store", "A #2 stored 2 | B 2<1 ann: hi"),
     ]);
 }

@@ -110,7 +110,7 @@ fn of_two_who_bring_a_name_the_older_right_stays() {
         ("B rejoin @0? 1+ann", "B #4 Reset @1 [ann dan] not 1"),
         (
             "B rejoin @0? 1+ann<4 2+bob<9",
-            "A close 1: logged in elsewhere | A +bob | B #5 Reset @1 [dan ann bob] 1<4 2<9",
+            "A close 1: superseded: logged in elsewhere | A +bob | B #5 Reset @1 [dan ann bob] 1<4 2<9",
         ),
         ("A1!hi", "A #6 NotAMember"),
     ]);
@@ -123,9 +123,12 @@ fn of_two_who_can_prove_to_be_the_same_the_newer_stays() {
         ("B rejoin @0? 1+ann=key<4", "B #2 Reset @1 [ann dan] not 1"),
         (
             "B rejoin @0? 1+ann=key<6",
-            "A close 1: logged in elsewhere | B #3 Reset @1 [dan ann] 1<6",
+            "A close 1: superseded: logged in elsewhere | B #3 Reset @1 [dan ann] 1<6",
         ),
-        ("C rejoin @0? 1+ann=key", "B close 1: logged in elsewhere | C #4 Reset @1 [dan ann] 1:1"),
+        (
+            "C rejoin @0? 1+ann=key",
+            "B close 1: superseded: logged in elsewhere | C #4 Reset @1 [dan ann] 1:1",
+        ),
     ]);
 }
 

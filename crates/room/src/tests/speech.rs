@@ -116,7 +116,7 @@ fn a_whisper_follows_the_person_to_another_link() {
         ("A1+ann", "A #1 in:1 @1 [ann] new | A +ann(1)"),
         ("B1+bob=key", "B #2 in:2 @1 [ann bob] new | A +bob | B +bob(1)"),
         ("A1>bob!psst", ""),
-        ("C1+bob=key", "B close 1: logged in elsewhere | C #4 in:3 @1 [ann bob]"),
+        ("C1+bob=key", "B close 1: superseded: logged in elsewhere | C #4 in:3 @1 [ann bob]"),
         ("store", "A #3 stored 2 | C 2<1 ann>bob: psst"),
     ]);
 }
@@ -304,7 +304,7 @@ fn what_a_link_was_not_sent_is_not_told_again() {
         ("A1>bob!psst", ""),
         ("store", "A #3 stored 2 | B 2<1 ann>bob: psst"),
         // He had it over the other link.
-        ("A2+bob=key", "B close 1: logged in elsewhere | A #5 in:3 @1 [ann bob]"),
+        ("A2+bob=key", "B close 1: superseded: logged in elsewhere | A #5 in:3 @1 [ann bob]"),
         ("A fetch @1", "sent"),
     ]);
 }

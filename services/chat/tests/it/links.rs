@@ -142,7 +142,7 @@ async fn a_proven_successor_on_another_connector_closes_the_first() {
     let mut b = Connector::open(&chat, "b").await;
     a.ask(crate::commands::join_proven("r", 1, "ann"), 2).await;
     assert_eq!(b.ask(crate::commands::join_proven("r", 1, "ann"), 1).await, ["#1 in @1 [ann]"]);
-    assert_eq!(a.told().await, "close 1: logged in elsewhere");
+    assert_eq!(a.told().await, "close 1: superseded: logged in elsewhere");
 }
 
 #[tokio::test]

@@ -106,7 +106,7 @@ async fn names_that_are_new_are_told_and_names_of_others_are_refused() {
     let grant = pb::Grant { fence: None, number: 1 };
     let back = rejoin("r", at, &[(3, "ann"), (2, "bob")], Some(grant));
     assert_eq!(b.ask(back, 1).await, ["#2 Complete @1 [bob ann]"]);
-    assert_eq!(a.told().await, "close 1: logged in elsewhere");
+    assert_eq!(a.told().await, "close 1: superseded: logged in elsewhere");
 }
 
 #[tokio::test]

@@ -29,6 +29,7 @@ impl Standalone {
         let ports = ["web", "gate-client", "connector-client", "gate-grpc", "connector-grpc"];
         let ports = ports.iter().chain(&["chat-grpc"]);
         let own = ports.map(|port| format!("--{port}-addr=127.0.0.1:0"));
+        let own = own.chain(["--store=memory".to_owned()]);
         let given = args.iter().map(|arg| (*arg).to_owned());
         let config =
             Config::parse_from(std::iter::once("standalone".to_owned()).chain(own).chain(given));
