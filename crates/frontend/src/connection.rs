@@ -103,6 +103,8 @@ impl<H: Handler> End<H> {
         metrics.sessions.inc();
         self.is_opened = true;
         self.shared.handler.opened(&self.session, conn);
+        // Who wanted to know has asked.
+        conn.take_user();
     }
 
     fn tell(&mut self) {

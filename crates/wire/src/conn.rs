@@ -116,7 +116,8 @@ impl Conn {
         &self.profile
     }
 
-    /// The `user` of the client's handshake, if it was there and not `null`.
+    /// The `user` of the client's handshake, if it was there, not `null`, and no longer
+    /// than 4 KiB.
     pub fn user(&self) -> Option<&Value> {
         self.user.as_deref()
     }

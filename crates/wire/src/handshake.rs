@@ -16,6 +16,10 @@ const PITAYA_HEARTBEAT_SECS: u16 = 60;
 const EXTENDED: &str = "shaddock";
 const EXTENDED_VERSION: u64 = 1;
 
+/// The longest `user` that is kept, in bytes of JSON. As values it may take a hundred
+/// times as much, for as long as the client stays.
+const USER_LEN_MAX: usize = 4 * 1024;
+
 /// The families of clients that need different bytes for the same push, as
 /// told apart by the handshake.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -71,7 +75,7 @@ impl Greeting {
         let has = |name| sys.get(name).is_some_and(is_truthy);
         let text = |name| sys.get(name).and_then(Value::as_str);
         let is_pitaya = text("type").is_none() && (has("platform") || has("libVersion"));
-        let user = request.remove("user").filter(|user| !user.is_null());
+        let user = request.remove("user");
         let is_extended =
             user.as_ref().and_then(|user| user.get(EXTENDED)?.as_u64()) == Some(EXTENDED_VERSION);
         let dialect = match (text("type"), text("version")) {
@@ -84,11 +88,16 @@ impl Greeting {
             dialect,
             is_pitaya,
             rsa,
-            user,
+            user: user.filter(is_worth_keeping),
             dict_version: text("dictVersion").map(str::to_owned),
             proto_version: sys.get("protoVersion").cloned().unwrap_or_default(),
         })
     }
+}
+
+/// Whether the client's `user` says something, in few words.
+fn is_worth_keeping(user: &Value) -> bool {
+    !user.is_null() && to_json(user).len() <= USER_LEN_MAX
 }
 
 /// The successful handshake responses of one profile, as whole packages.

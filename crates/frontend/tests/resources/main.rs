@@ -20,7 +20,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_tungstenite::tungstenite::Message;
 use wire::Profile;
 
-use crate::fixture::{ECHO, Fixture, request};
+use crate::fixture::{ECHO, Fixture, package, request};
 
 static ALONE: Mutex<()> = Mutex::new(());
 
@@ -185,6 +185,39 @@ async fn long_messages() {
     for client in &mut clients {
         client.echo("\"goes on\"").await;
     }
+}
+
+#[test]
+fn what_a_client_says_of_its_user_costs_no_memory_later() {
+    alone(users());
+}
+
+async fn users() {
+    let fixture =
+        Fixture::start_with(World::real(), Options::default(), Profile::master_gate()).await;
+    // As a value, an object takes fifty times its text.
+    let [short, long] = [4_000, 250_000].map(|len| {
+        let user = vec![r#"{"":0}"#; len / 7].join(",");
+        package(1, format!(r#"{{"sys":{{}},"user":[{user}]}}"#).as_bytes())
+    });
+    let (mut clients, mut before) = (Vec::new(), Usage::now());
+    for number in 0..220 {
+        let mut stream = fixture.dial().await;
+        stream.write_all(if number % 10 == 0 { &long } else { &short }).await.unwrap();
+        let mut header = [0; 4];
+        stream.read_exact(&mut header).await.unwrap();
+        let mut rest = vec![0; usize::from(header[2]) << 8 | usize::from(header[3])];
+        stream.read_exact(&mut rest).await.unwrap();
+        stream.write_all(&package(2, b"")).await.unwrap();
+        clients.push(stream);
+        fixture.until("opened", |f| f.sessions() == clients.len()).await;
+        if number == 20 {
+            before = Usage::now();
+        }
+    }
+    // 340 MB, if the long ones were kept, and 40 MB for the short ones.
+    let after = Usage::now();
+    assert!(after.rss_kib < before.rss_kib + SLACK_KIB, "{before:?} before, {after:?} after");
 }
 
 /// A client's frame for binary messages of any length.

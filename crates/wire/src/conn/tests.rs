@@ -348,6 +348,17 @@ fn the_user_of_the_handshake_is_kept() {
 }
 
 #[test]
+fn a_long_user_of_the_handshake_is_not_kept() {
+    let user_of = |len: usize| {
+        let mut conn = Conn::new(Arc::new(plain(0)), KNOWN);
+        let hello = format!(r#"hello {{"sys":{{}},"user":"{}"}}"#, "x".repeat(len - 2));
+        conn.handle(package(&hello), &mut Vec::new());
+        conn.take_user().is_some()
+    };
+    assert_eq!((user_of(4096), user_of(4097)), (true, false));
+}
+
+#[test]
 fn a_kick_reaches_only_clients_that_are_working() {
     let mut out = BytesMut::new();
     Conn::new(Arc::new(plain(0)), KNOWN).encode_kick("full", &mut out);
