@@ -78,6 +78,8 @@ signed(
       eve.notify(ROUTES.enter, { username: "eve", rid: room });
       await eve.next("disconnect");
     }
+    const told = () => cluster.process.log.match(/closing.*bad_signature/g)?.length === 2;
+    await until(2_000, "operators are told of both", async () => told());
     assert.deepEqual(await ann.send("alone"), {});
     assert.deepEqual(ann.all("onAdd"), []);
   },

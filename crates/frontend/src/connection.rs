@@ -325,7 +325,14 @@ impl<H: Handler> Connection<H> {
 
     fn begin_closing(&mut self, reason: CloseReason) {
         let session = &self.end.session;
-        tracing::debug!(session_id = session.id(), peer_addr = %session.peer(), reason = reason.as_str(), "closing");
+        let (session_id, peer_addr, why) = (session.id(), session.peer(), reason.as_str());
+        match reason {
+            // Somebody's client is broken, or pretends to be somebody's.
+            CloseReason::Protocol(wire::CloseReason::BadSignature) => {
+                tracing::info!(session_id, %peer_addr, reason = why, "closing");
+            }
+            _ => tracing::debug!(session_id, %peer_addr, reason = why, "closing"),
+        }
         match self.source {
             // After an HTTP response nothing is to be said.
             Source::WebSocket(_) if reason.is_http() => {}
