@@ -97,6 +97,12 @@ impl WordFilter {
         let mut begins: Vec<Option<usize>> = Vec::new();
         for found in self.words.find_overlapping_iter(&folded) {
             let (begin, end) = (from[found.start()], from[found.end() - 1]);
+            // A syllable of Hangul is a letter, though it is compared by its parts.
+            let is_cut = |at| at > 0 && from.get(at) == Some(&from[at - 1]);
+            if [found.start(), found.end()].into_iter().any(|at| is_cut(at) && is_jamo(&folded, at))
+            {
+                continue;
+            }
             begins.resize(begins.len().max(end + 1), None);
             begins[end] = Some(begins[end].map_or(begin, |other| other.min(begin)));
         }
@@ -116,16 +122,34 @@ impl WordFilter {
 }
 
 /// A character as it is compared: without width, case and accents. Nothing at all
-/// for marks, and for what is invisible between the letters of a word.
+/// for accents, and for what is invisible between the letters of a word.
 fn fold(c: char) -> impl Iterator<Item = char> {
     let is_heard = |c: &char| {
-        !unicode_normalization::char::is_combining_mark(*c)
-            && !matches!(c, '\u{ad}' | '\u{200b}'..='\u{200d}' | '\u{2060}' | '\u{feff}')
+        !is_accent(*c) && !matches!(c, '\u{ad}' | '\u{200b}'..='\u{200d}' | '\u{2060}' | '\u{feff}')
     };
     // Nearly all that is ever said needs no tables.
     let ascii = c.is_ascii().then(|| c.to_ascii_lowercase());
     let other = (!c.is_ascii()).then_some(c);
     ascii.into_iter().chain(other.into_iter().nfkd().filter(is_heard).flat_map(char::to_lowercase))
+}
+
+/// Whether a mark leaves the letter what it is: accents of Latin, Greek and Cyrillic,
+/// points of Hebrew and Arabic, variants. Those of kana, Thai or Devanagari make other
+/// letters, and so other words.
+fn is_accent(c: char) -> bool {
+    let is_near = matches!(
+        c,
+        '\u{300}'..='\u{36f}' | '\u{483}'..='\u{489}' | '\u{591}'..='\u{5c7}' | '\u{610}'..='\u{61a}'
+            | '\u{64b}'..='\u{65f}' | '\u{670}' | '\u{6d6}'..='\u{6ed}' | '\u{1ab0}'..='\u{1aff}'
+            | '\u{1dc0}'..='\u{1dff}' | '\u{20d0}'..='\u{20ff}' | '\u{fe00}'..='\u{fe0f}'
+            | '\u{fe20}'..='\u{fe2f}' | '\u{e0100}'..='\u{e01ef}'
+    );
+    is_near && unicode_normalization::char::is_combining_mark(c)
+}
+
+/// Whether a part of a Hangul syllable is at `at`.
+fn is_jamo(folded: &str, at: usize) -> bool {
+    folded[at..].starts_with(|c| matches!(c, '\u{1100}'..='\u{11ff}'))
 }
 
 #[cfg(test)]
@@ -154,6 +178,20 @@ mod tests {
         check("café", "CAFE", Some("****"));
         check("straße", "STRASSE straße", Some("STRASSE ******"));
         check("İstanbul", "istanbul ISTANBUL", Some("******** ********"));
+    }
+
+    #[test]
+    fn other_letters_make_other_words() {
+        check("바보", "바보 바봄", Some("** 바봄"));
+        check("ㅏ", "가ㅏ", Some("가*"));
+        // The same two syllables, each written as its parts.
+        check("바보", "\u{1107}\u{1161}\u{1107}\u{1169}", Some("****"));
+        check("かき", "がき かき", Some("がき **"));
+        check("ガキ", "ｶﾞｷ カキ", Some("*** カキ"));
+        check("कल", "कल काल कील", Some("** काल कील"));
+        check("มา", "มา ม้า", Some("** ม้า"));
+        check("كتب", "كَتَب", Some("*****"));
+        check("ёлка", "елка ЁЛКА", Some("**** ****"));
     }
 
     #[test]
