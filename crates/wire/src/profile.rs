@@ -120,6 +120,11 @@ impl Profile {
         self.is_signed
     }
 
+    /// Whether bodies for `route` come as protobuf, from all clients that can write it.
+    pub fn has_client_schema(&self, route: &str) -> bool {
+        self.is_protobuf(Dialect::Classic, route)
+    }
+
     /// Seconds between the heartbeats of a client. The server closes after
     /// twice as long without one.
     pub fn heartbeat_secs(&self) -> Option<NonZeroU16> {

@@ -55,7 +55,10 @@ impl Server {
         let access = config.access.load(config.grpc_addr).map_err(StartError)?;
         let profile =
             config.protocol.load(wire::Side::Connector, config.heartbeat).map_err(StartError)?;
-        let profile = Arc::new(if config.crypto { profile.with_signing() } else { profile });
+        let profile = Arc::new(match config.crypto {
+            true => signed(profile).map_err(StartError)?,
+            false => profile,
+        });
         let tls = config.tls.load(app)?;
         let listener = app.net().listen(config.listen_addr, "--listen-addr").await?;
         let client_addr = listener.local_addr()?;
@@ -162,6 +165,19 @@ impl Server {
             .serve_with_incoming_shutdown(grpc.incoming(), stop);
         let ((), served) = tokio::join!(clients.serve(), grpc);
         served.context("serve gRPC")
+    }
+}
+
+/// The profile with signatures, if clients can sign what they call.
+fn signed(profile: wire::Profile) -> Result<wire::Profile, String> {
+    let unsignable =
+        [wire::route::ENTER, wire::route::SEND].into_iter().find(|r| profile.has_client_schema(r));
+    match unsignable {
+        Some(route) => Err(format!(
+            "--crypto: {route} is protobuf, which has no place for a signature: take a --profile \
+             or --client-protos without it"
+        )),
+        None => Ok(profile.with_signing()),
     }
 }
 

@@ -263,6 +263,10 @@ async fn what_cannot_start_says_why_in_one_line() {
             vec!["--cluster-token-file=/nowhere".into()],
             "cannot read /nowhere (--cluster-token-file)",
         ),
+        (
+            vec!["--crypto".into(), "--profile=full".into()],
+            "connector.entryHandler.enter is protobuf, which has no place for a signature",
+        ),
         (vec![format!("--grpc-addr={taken}")], "(--grpc-addr)"),
         (vec![format!("--listen-addr={taken}")], "(--listen-addr)"),
     ] {
