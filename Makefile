@@ -60,6 +60,11 @@ example-time: ## Build and show a fifth service and a gate that calls it (docs/e
 bench: build ## Measure the cost of a delivery and of an idle session
 	target/release/loadgen bench --bin-dir target/release $(ARGS)
 
+.PHONY: bench-store
+bench-store: build ## Measure what an acknowledged message costs in each store
+	@scripts/setup postgres
+	target/release/loadgen bench-store --bin-dir target/release $(ARGS)
+
 .PHONY: fuzz
 fuzz: ## Fuzz the decoders, SECONDS=60 for each; needs nightly Rust
 	@scripts/fuzz $(or $(SECONDS),60)

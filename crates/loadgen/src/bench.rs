@@ -76,7 +76,7 @@ const BASELINE: Duration = Duration::from_secs(6);
 pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     print("| k | round | floor µs | ours µs | ratio | ours less heartbeats µs |");
     print("|---|---|---|---|---|---|");
-    let system = System::start(&options).await?;
+    let system = System::start(&options.bin_dir, options.port, &[]).await?;
     let crowd = Crowd::gather(&Plan {
         connectors: vec![system.clients.clone()],
         sessions: options.members.get(),
@@ -179,7 +179,7 @@ async fn memory(options: &Options) -> anyhow::Result<()> {
     print("\n| sessions | state | KiB per session | CPU µs per session and s |");
     print("|---|---|---|---|");
     for (state, rooms) in [("idle", None), ("in rooms of 10", Some(options.idle.div_ceil(10)))] {
-        let system = System::start(options).await?;
+        let system = System::start(&options.bin_dir, options.port, &[]).await?;
         let empty = system.connector.process().rss_kib()?;
         let crowd = Crowd::gather(&Plan {
             connectors: vec![system.clients.clone()],
@@ -210,27 +210,25 @@ fn expect_no_closes(crowd: &Crowd) -> anyhow::Result<()> {
 }
 
 /// A shard and a connector.
-struct System {
-    _chat: Server,
-    connector: Server,
+pub(crate) struct System {
+    pub(crate) chat: Server,
+    pub(crate) connector: Server,
     /// Where clients connect.
-    clients: String,
+    pub(crate) clients: String,
 }
 
 impl System {
-    async fn start(options: &Options) -> anyhow::Result<Self> {
-        let addr = |n: u16| SocketAddr::from(([127, 0, 0, 1], options.port + n)).to_string();
+    /// Starts both on ports from `port` on; `more` are flags of the shard.
+    pub(crate) async fn start(bin_dir: &Path, port: u16, more: &[&str]) -> anyhow::Result<Self> {
+        let addr = |n: u16| SocketAddr::from(([127, 0, 0, 1], port + n)).to_string();
         let (clients, link, shard) = (addr(0), addr(1), addr(2));
         let (chat_admin, connector_admin) = (addr(3), addr(4));
         let shards = format!("--shards=chat-0={shard}");
-        let chat = start(
-            &options.bin_dir.join("chat"),
-            &["--shard-id=chat-0", &format!("--grpc-addr={shard}"), &shards],
-            &chat_admin,
-        )
-        .await?;
+        let grpc_addr = format!("--grpc-addr={shard}");
+        let own = ["--shard-id=chat-0", &grpc_addr, &shards];
+        let chat = start(&bin_dir.join("chat"), &[&own, more].concat(), &chat_admin).await?;
         let connector = start(
-            &options.bin_dir.join("connector"),
+            &bin_dir.join("connector"),
             &[
                 "--connector-id=connector-1",
                 &format!("--listen-addr={clients}"),
@@ -246,7 +244,7 @@ impl System {
             &connector_admin,
         )
         .await?;
-        Ok(Self { _chat: chat, connector, clients })
+        Ok(Self { chat, connector, clients })
     }
 
     /// The share of one processor that the connector takes while nobody talks.

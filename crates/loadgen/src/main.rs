@@ -7,6 +7,7 @@ mod clients;
 mod crowd;
 mod floor;
 mod process;
+mod store;
 
 use std::process::ExitCode;
 
@@ -22,6 +23,8 @@ enum Command {
     Floor(floor::Options),
     /// Starts chat, connector and floor, measures them in turns, prints a table
     Bench(bench::Options),
+    /// Measures what an acknowledged message costs in each store, prints tables
+    BenchStore(store::Options),
 }
 
 fn main() -> ExitCode {
@@ -31,6 +34,7 @@ fn main() -> ExitCode {
         Command::Floor(options) => floor::run(&options),
         Command::Clients(options) => in_runtime(clients::run(options)),
         Command::Bench(options) => in_runtime(bench::run(options)),
+        Command::BenchStore(options) => in_runtime(store::run(options)),
     };
     let Err(error) = done else { return ExitCode::SUCCESS };
     report(&error);

@@ -22,17 +22,36 @@ impl Process {
         Self { pid: std::process::id() }
     }
 
+    pub(crate) fn of(pid: u32) -> Self {
+        Self { pid }
+    }
+
     /// Processor time of all its threads. Threads that have ended are not in it.
     pub(crate) fn cpu(self) -> anyhow::Result<Duration> {
+        self.cpu_of_threads(|_| true)
+    }
+
+    /// Processor time of those of its threads whose name is meant. Threads that have
+    /// ended are not in it.
+    pub(crate) fn cpu_of_threads(
+        self,
+        is_meant: impl Fn(&str) -> bool,
+    ) -> anyhow::Result<Duration> {
         let tasks = format!("/proc/{}/task", self.pid);
-        let mut nanos = 0;
+        let mut sum = Duration::ZERO;
         for task in fs::read_dir(&tasks).with_context(|| format!("read {tasks}"))? {
-            // To the nanosecond, where /proc/PID/stat counts hundredths of a second.
-            let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
-            let running = text.split_ascii_whitespace().next().context("empty schedstat")?;
-            nanos += running.parse::<u64>().context("schedstat")?;
+            let task = task?.path();
+            let Ok(name) = fs::read_to_string(task.join("comm")) else { continue };
+            if is_meant(name.trim_end()) {
+                sum += cpu_of(&task).unwrap_or_default();
+            }
         }
-        Ok(Duration::from_nanos(nanos))
+        Ok(sum)
+    }
+
+    /// Processor time of the thread that asks.
+    pub(crate) fn this_thread_cpu() -> anyhow::Result<Duration> {
+        cpu_of(Path::new("/proc/thread-self"))
     }
 
     /// Resident memory, in KiB.
@@ -42,6 +61,13 @@ impl Process {
         let digits = line.context("no VmRSS")?.trim().trim_end_matches(" kB");
         digits.parse().context("VmRSS")
     }
+}
+
+/// Of one thread, to the nanosecond, where `stat` counts hundredths of a second.
+fn cpu_of(task: &Path) -> anyhow::Result<Duration> {
+    let text = fs::read_to_string(task.join("schedstat"))?;
+    let running = text.split_ascii_whitespace().next().context("empty schedstat")?;
+    Ok(Duration::from_nanos(running.parse().context("schedstat")?))
 }
 
 /// A process that ends with this value.

@@ -13,7 +13,8 @@ const FLOORS: &[&[&str]] = &[
     // floor 2: services; standalone is all of them
     &["chat", "connector", "gate", "web-server"],
     &["standalone"],
-    // floor 3: tools
+    // floor 3: tools, on what they share
+    &["postgres-server"],
     &["admin", "loadgen", "sim", "tidy", "verify"],
     // floor 4: examples of what people build upon all that; nobody else uses them
     &["time-rpc"],
