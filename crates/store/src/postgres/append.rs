@@ -38,9 +38,12 @@ macro_rules! input {
     };
 }
 
+// Lateral, with a limit: one look into the index for each row, whatever is known of the
+// table's size when the statement is planned.
 macro_rules! firsts {
     () => {
-        "join shaddock_entry p on p.room = i.room and p.seq = i.seq - 1 and p.term = i.term
+        "join lateral (select 1 from shaddock_entry p
+              where p.room = i.room and p.seq = i.seq - 1 and p.term = i.term limit 1) p on true
          where i.first order by i.room, i.seq
          on conflict (room, seq) do nothing returning room, at"
     };
@@ -224,7 +227,8 @@ impl Taken {
             .prepare_cached(
                 "select e.room, e.dedup, e.author, e.cmid, e.seq, e.at, e.digest
                  from unnest($1::int8[], $2::int8[]) as t (room, dedup)
-                 join shaddock_entry e on e.room = t.room and e.dedup = t.dedup",
+                 join lateral (select * from shaddock_entry where room = t.room
+                               and dedup = t.dedup limit 1) e on true",
             )
             .await?;
         let rows = client.query(&statement, &[&rooms, &hashes]).await?;

@@ -20,6 +20,10 @@ pub(super) const TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the database works on a statement: less, so that its answer is heard.
 const LIMITS: &str = "set statement_timeout = 1500; set lock_timeout = 1500; \
                       set idle_in_transaction_session_timeout = 1500";
+/// Where the engine can be told: never read a table from end to end. Of tables that are
+/// new it knows no sizes, and the plans that it makes then stay while they grow.
+const PLANS: &str = "select set_config('enable_seqscan', 'off', false)
+                     from pg_settings where name = 'enable_seqscan'";
 /// Connections of one process.
 const CONNECTIONS: usize = 8;
 /// Before what a new connection says of a store that was restored.
@@ -97,6 +101,7 @@ where
     let look = Hook::async_fn(move |client: &mut ClientWrapper, _| {
         Box::pin(async move {
             client.batch_execute(LIMITS).await.map_err(HookError::Backend)?;
+            client.batch_execute(PLANS).await.map_err(HookError::Backend)?;
             if !checked {
                 return Ok(());
             }

@@ -125,8 +125,10 @@ pub(super) async fn find(
     let statement = client
         .prepare_cached(
             "select e.seq, e.at, e.digest from shaddock_room r
-             join shaddock_entry e on e.room = r.id and e.dedup = any($2::int8[])
-             where r.name = $1 and e.author = $3 and e.cmid = $4",
+             cross join unnest($2::int8[]) as t (dedup)
+             join lateral (select * from shaddock_entry where room = r.id
+                           and dedup = t.dedup limit 1) e on true
+             where r.name = $1 and e.author = $3 and e.cmid = $4 limit 1",
         )
         .await?;
     let (name, author, cmid) = (room.as_str().as_bytes(), &author.0[..], &cmid[..]);

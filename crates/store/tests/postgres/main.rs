@@ -88,6 +88,40 @@ fn assert_stored(end: &Result<Appended, StoreError>) {
     assert!(matches!(end, Ok(Appended::Stored { .. })), "{end:?}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_table_is_read_from_end_to_end_while_rooms_are_served() {
+    let database = server().database();
+    let store = open(&database, Purpose::Serve).await.unwrap();
+    // Also where the engine has just counted that there is next to nothing.
+    server().sql(&database, "analyze");
+    let claimed = claim(&store, "r").await;
+    for seq in 0..40 {
+        let text = format!("{seq}");
+        assert_stored(&append(&store, message("r", &claimed, 1 + seq, &text)).await);
+    }
+    // A repeated one.
+    let end = append(&store, message("r", &claimed, 41, "7")).await;
+    assert!(matches!(end, Ok(Appended::Duplicates(_))), "{end:?}");
+    for _ in 0..10 {
+        store.heads(&[room("r")]).await.unwrap();
+        store.superseded(&"s".parse().unwrap()).await.unwrap();
+        store.read(&room("r"), Range::After(Seq(20)), 10).await.unwrap();
+        store.read(&room("r"), Range::Before(Seq(20)), 10).await.unwrap();
+        let author = message("r", &claimed, 41, "7").entries.remove(0);
+        let found = store.find(&room("r"), author.body.author_identity, &author.cmid).await;
+        assert!(found.unwrap().is_some());
+    }
+    drop(store);
+    // What a connection has done is counted when it ends.
+    let scans = "select count(*) from pg_stat_activity where datname = current_database()
+                 and application_name = 'shaddock'";
+    while server().sql(&database, scans) != "0" {}
+    // Making its indexes was a reason.
+    let scans = "select seq_scan < 5, idx_scan > 50 from pg_stat_user_tables
+                 where relname = 'shaddock_entry'";
+    assert_eq!(server().sql(&database, scans), "t|t");
+}
+
 #[tokio::test]
 async fn many_processes_may_make_the_tables_at_once() {
     let database = server().database();
