@@ -1,0 +1,42 @@
+//! Drives real clients against real processes, breaks things meanwhile, and checks
+//! every rule of the delivery contract on what the clients saw.
+
+mod report;
+
+use std::{fs::File, io::BufReader, path::PathBuf, process::ExitCode};
+
+use anyhow::Context;
+use clap::Parser;
+
+/// Checks that messages are stored, once, in one order, for everybody
+#[derive(Parser, Debug)]
+#[command(version, about)]
+enum Command {
+    /// Checks a record of an earlier run again; exit code 1 if a rule is broken, or
+    /// was never checked
+    Check {
+        /// The record
+        file: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    let done = match Command::parse() {
+        Command::Check { file } => check(&file),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            report::complain(&error);
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn check(file: &PathBuf) -> anyhow::Result<bool> {
+    let opened = File::open(file).with_context(|| format!("open {}", file.display()))?;
+    let lines = verify::record::read(&mut BufReader::new(opened))
+        .with_context(|| format!("read {}", file.display()))?;
+    Ok(report::print(&lines))
+}

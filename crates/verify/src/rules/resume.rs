@@ -1,0 +1,115 @@
+//! Rule 9: what a session that comes back is told.
+
+use std::collections::HashMap;
+
+use super::{
+    Judge,
+    world::{Attempt, Log, SECOND, World},
+};
+use crate::record::{Event, Position};
+
+/// Entries that a session may have missed and is told all of, at least.
+const REPLAYED: u64 = 500;
+
+/// How long a name may be held by somebody who is not there any more.
+const HELD: u64 = 30 * SECOND;
+
+/// 9: exactly one verdict, and a true one.
+pub(crate) fn verdicts(world: &World<'_>, judge: &mut Judge) {
+    let stays: HashMap<usize, usize> =
+        world.stays.iter().enumerate().map(|(number, stay)| (stay.entered, number)).collect();
+    for attempt in world.attempts.iter().filter(|attempt| attempt.extended) {
+        let lines = [attempt.asked, attempt.answered];
+        let (Some(resume), Some(log)) = (attempt.resume, world.logs.get(attempt.room)) else {
+            if attempt.verdict.is_some() {
+                judge.broken(&lines, || "a verdict, and nobody asked for one".to_owned());
+            }
+            continue;
+        };
+        if !matches!(attempt.code, 200 | 403) {
+            continue;
+        }
+        let Some(verdict) = attempt.verdict else {
+            judge.broken(&lines, || "no verdict".to_owned());
+            continue;
+        };
+        let is_kept = match (verdict.kind.as_str(), attempt.code) {
+            ("complete", 200) => is_complete(world, attempt, resume, log),
+            ("truncated", 200) => is_truncated(world, resume, log, verdict.first),
+            ("reset", 200) => {
+                world.may_lose()
+                    || resume.epoch != log.epoch
+                    || resume.seq > known_head(world, attempt)
+            }
+            ("denied", 403) => had_another(world, attempt),
+            _ => false,
+        };
+        judge.check(is_kept, &lines, || {
+            format!("{}: {} for one who was at {}", attempt.room, verdict.kind, resume.seq)
+        });
+        let Some(stay) = stays.get(&attempt.answered).filter(|_| verdict.kind == "complete") else {
+            continue;
+        };
+        replayed(world, *stay, resume, log, judge);
+    }
+}
+
+/// Nobody ahead of the log, or of another epoch, is told that nothing is missing.
+fn is_complete(world: &World<'_>, attempt: &Attempt<'_>, resume: &Position, log: &Log<'_>) -> bool {
+    let Some(position) = attempt.position else { return false };
+    let is_one = resume.epoch == log.epoch && position.epoch == log.epoch;
+    (is_one || world.may_lose()) && resume.seq <= position.seq
+}
+
+fn is_truncated(world: &World<'_>, resume: &Position, log: &Log<'_>, first: Option<u64>) -> bool {
+    let Some(first) = first else { return false };
+    let was_taken = log.taken > resume.seq && first <= log.taken + 1;
+    let is_much = first > resume.seq + 1 && log.head - resume.seq.min(log.head) > REPLAYED;
+    world.may_lose() || was_taken || is_much
+}
+
+/// The newest entry of a room that anybody knew of before a session asked.
+fn known_head(world: &World<'_>, attempt: &Attempt<'_>) -> u64 {
+    let mut head = 0;
+    for sent in &world.sends {
+        if let Some(answer) = sent.answer.filter(|answer| answer.line < attempt.asked)
+            && world.stays[sent.stay].room == attempt.room
+            && let Some(position) = answer.position
+        {
+            head = head.max(position.seq);
+        }
+    }
+    head
+}
+
+/// True if somebody else had the name, or may have had it still.
+fn had_another(world: &World<'_>, attempt: &Attempt<'_>) -> bool {
+    world.stays.iter().any(|stay| {
+        (stay.room, stay.name) == (attempt.room, attempt.name)
+            && (stay.identity != attempt.identity || !stay.extended)
+            && stay.asked < attempt.answered
+            && world.at(world.ended(stay)) + HELD > world.at(attempt.asked)
+    })
+}
+
+/// What was missed comes before anything newer.
+fn replayed(world: &World<'_>, number: usize, resume: &Position, log: &Log<'_>, judge: &mut Judge) {
+    let stay = &world.stays[number];
+    let Some(position) = stay.position else { return };
+    let mut missed = log.entries.range(resume.seq + 1..(position.seq + 1).max(resume.seq + 1));
+    let mut missed = std::iter::from_fn(|| {
+        missed.find(|(_, (_, entry))| stay.is_told(entry) == Some(true)).map(|(seq, _)| *seq)
+    });
+    for &line in &stay.seen {
+        let Event::Pushed { content, position: Some(at), .. } = &world.lines[line].event else {
+            continue;
+        };
+        let Some(next) = missed.next() else { return };
+        judge.check(at.seq == next, &[stay.asked, stay.entered, line], || {
+            format!("{}: {content:?} came, and not the missed entry {next}", stay.room)
+        });
+        if at.seq != next {
+            return;
+        }
+    }
+}
