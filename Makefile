@@ -65,6 +65,10 @@ bench-store: build ## Measure what an acknowledged message costs in each store
 	@scripts/setup postgres
 	target/release/loadgen bench-store --bin-dir target/release $(ARGS)
 
+.PHONY: verify
+verify: build ## Break things under 300 clients for 6 minutes, check every rule; STORE=sqlite
+	target/release/verify run --bin-dir target/release $(addprefix --store ,$(STORE)) $(ARGS)
+
 .PHONY: fuzz
 fuzz: ## Fuzz the decoders, SECONDS=60 for each; needs nightly Rust
 	@scripts/fuzz $(or $(SECONDS),60)

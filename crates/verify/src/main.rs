@@ -2,6 +2,7 @@
 //! every rule of the delivery contract on what the clients saw.
 
 mod report;
+mod run;
 
 use std::{fs::File, io::BufReader, path::PathBuf, process::ExitCode};
 
@@ -12,6 +13,9 @@ use clap::Parser;
 #[derive(Parser, Debug)]
 #[command(version, about)]
 enum Command {
+    /// Starts processes and clients, breaks things meanwhile, and checks what the
+    /// clients saw; exit code 1 if a rule is broken, or was never checked
+    Run(Box<run::Options>),
     /// Checks a record of an earlier run again; exit code 1 if a rule is broken, or
     /// was never checked
     Check {
@@ -22,6 +26,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let done = match Command::parse() {
+        Command::Run(options) => in_runtime(run::run(*options)),
         Command::Check { file } => check(&file),
     };
     match done {
@@ -32,6 +37,11 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// One thread: what is started may be told to end with it.
+fn in_runtime(task: impl Future<Output = anyhow::Result<bool>>) -> anyhow::Result<bool> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(task)
 }
 
 fn check(file: &PathBuf) -> anyhow::Result<bool> {

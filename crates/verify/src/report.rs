@@ -1,5 +1,7 @@
 //! What people get to read.
 
+use std::collections::{BTreeMap, HashMap, HashSet};
+
 use verify::{Event, Line, Outcome, check};
 
 /// Characters of a line that an excerpt shows.
@@ -26,6 +28,59 @@ pub(crate) fn print(lines: &[Line]) -> bool {
         if kept { "no rule broken" } else { "BROKEN" }
     ));
     kept && ended
+}
+
+/// Prints what happened how often, and how long rooms stood still while shards came
+/// and went.
+pub(crate) fn figures(lines: &[Line]) {
+    let mut faults: BTreeMap<&str, u32> = BTreeMap::new();
+    let (mut sends, mut acks, mut pushes) = (0, 0, 0);
+    for line in lines {
+        match &line.event {
+            Event::FaultBegins { kind, .. } => *faults.entry(kind).or_default() += 1,
+            Event::Send { .. } => sends += 1,
+            Event::Sent { code: 200, .. } => acks += 1,
+            Event::Pushed { .. } => pushes += 1,
+            _ => {}
+        }
+    }
+    say(format_args!("{sends} messages sent, {acks} acknowledged, {pushes} pushed"));
+    let faults: Vec<_> = faults.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
+    say(format_args!("faults: {}", faults.join(", ")));
+    let mut waits = waits(lines);
+    waits.sort_unstable();
+    if let Some(longest) = waits.last() {
+        let p99 = waits[(waits.len() - 1) * 99 / 100];
+        say(format_args!(
+            "while shards came and went: an answer took {} ms at most, {} ms at p99",
+            longest / 1000,
+            p99 / 1000
+        ));
+    }
+}
+
+/// How long answers took to what was sent while shards came and went.
+fn waits(lines: &[Line]) -> Vec<u64> {
+    let (mut scaling, mut sent, mut waits) = (HashSet::new(), HashMap::new(), Vec::new());
+    for line in lines {
+        match &line.event {
+            Event::FaultBegins { fault, kind, .. } if kind == "scale" => {
+                scaling.insert(*fault);
+            }
+            Event::FaultEnds { fault } => {
+                scaling.remove(fault);
+            }
+            Event::Send { session, request, .. } if !scaling.is_empty() => {
+                sent.insert((*session, *request), line.at);
+            }
+            Event::Sent { session, request, code: 200, .. } => {
+                let asked = sent.remove(&(*session, *request));
+                waits.extend(asked.map(|asked| line.at - asked));
+            }
+            _ => {}
+        }
+    }
+    waits
 }
 
 fn explain(outcome: &Outcome, lines: &[Line]) {

@@ -12,9 +12,6 @@ use crate::record::{Entry, Event};
 /// How long two sessions may be in under one name, once they should not.
 const WITHIN: u64 = 5 * SECOND;
 
-/// How long ago a fault may have lost a name's holder without the holder's knowing.
-const LOST: u64 = 25 * SECOND;
-
 /// 10: nobody else gets in under a name that is held, and nobody sees anything of a
 /// room before.
 pub(crate) fn asked_again(world: &World<'_>, judge: &mut Judge) {
@@ -44,7 +41,7 @@ fn holds_against(world: &World<'_>, stay: &Stay<'_>, attempt: &Attempt<'_>) -> b
     stay.identity != attempt.identity
         && stay.entered < attempt.asked
         && stay.ended.is_none_or(|ended| ended > attempt.answered)
-        && !world.is_disturbed(from, to, LOST)
+        && !world.is_disturbed(from, to, RECOVER)
 }
 
 /// 11: after a successor was let in, the one before is refused, and closed.
@@ -103,11 +100,15 @@ pub(crate) fn whispers(world: &World<'_>, judge: &mut Judge) {
             }
             let seq = world.seq(stay.room, position.as_ref(), content);
             let entry = world.logs.get(stay.room).and_then(|log| log.entries.get(&seq?));
-            let is_theirs = entry.is_none_or(|(_, entry)| stay.is_told(entry) != Some(false));
-            let is_own = from == stay.name && target != stay.name;
-            judge.check(target == stay.name && is_theirs && !is_own, &[stay.entered, line], || {
-                format!("{}: a whisper for {target} was pushed to {}", stay.room, stay.name)
-            });
+            let is_theirs = entry.is_none_or(|(_, entry)| stay.may_read(entry) != Some(false));
+            // Its own ones a session sees when it comes back, and has lost the answer.
+            let is_missed = stay.position.is_some_and(|at| seq.is_some_and(|seq| seq <= at.seq));
+            let is_own = from == stay.name && is_missed;
+            judge.check(
+                is_theirs && (target == stay.name || is_own),
+                &[stay.entered, line],
+                || format!("{}: a whisper for {target} was pushed to {}", stay.room, stay.name),
+            );
         }
     }
     for page in &world.pages {

@@ -1,0 +1,293 @@
+//! `verify run`: processes, clients, faults, a record.
+
+mod client;
+mod faults;
+mod person;
+mod postgres;
+mod process;
+mod proxy;
+mod recorder;
+mod system;
+
+use std::{
+    fs::File,
+    io::BufWriter,
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::Context;
+use chassis::{App, Clock, Net, Policy, Rng, Tasks, World};
+use clap::ValueEnum;
+use serde_json::Value;
+use tokio::{sync::watch, time::Instant};
+use verify::{Event, Line};
+
+use crate::report::{self, note};
+use faults::{Breaker, Kind};
+use person::Person;
+use recorder::Recorder;
+use system::System;
+
+/// Before the end of a quiet time nobody comes or goes, so that rosters can be compared.
+const CALM: Duration = Duration::from_secs(8);
+/// Before its end nobody says anything new.
+const SILENT: Duration = Duration::from_secs(2);
+/// The last quiet time is never shorter: rosters have 20 s.
+const LAST_QUIET_MIN: Duration = Duration::from_secs(22);
+/// Quiet seconds of a run of 360 s, each time.
+const QUIET: f64 = 25.0;
+const FULL: f64 = 360.0;
+
+/// Options of `verify run`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Options {
+    /// Where the programs are
+    #[arg(long, value_name = "DIR")]
+    pub(crate) bin_dir: PathBuf,
+
+    /// Clients; half of them extended sessions
+    #[arg(long, value_name = "COUNT", default_value = "300")]
+    clients: NonZeroUsize,
+
+    /// Rooms that they are spread over
+    #[arg(long, value_name = "COUNT", default_value = "60")]
+    rooms: NonZeroUsize,
+
+    /// Connectors
+    #[arg(long, value_name = "COUNT", default_value = "3")]
+    pub(crate) connectors: NonZeroUsize,
+
+    /// Shards
+    #[arg(long, value_name = "COUNT", default_value = "3", value_parser = parse_shards)]
+    pub(crate) shards: NonZeroUsize,
+
+    /// How long, for example 6m. There are three times without faults: 25 s each of
+    /// 6 minutes, and accordingly less; the last has 22 s at least
+    #[arg(long, value_name = "TIME", default_value = "6m", value_parser = humantime::parse_duration)]
+    time: Duration,
+
+    /// sqlite: one process, standalone, with a file; or the URL of a database; else a
+    /// PostgreSQL server is started
+    #[arg(long, value_name = "STORE")]
+    pub(crate) store: Option<String>,
+
+    /// How often each client does something, on average
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = humantime::parse_duration)]
+    pace: Duration,
+
+    /// Only these faults, separated by commas; default: all that suit
+    #[arg(long, value_name = "KINDS", value_delimiter = ',')]
+    faults: Vec<Kind>,
+
+    /// What the workload and the faults are drawn from; default: something new
+    #[arg(long, value_name = "NUMBER")]
+    seed: Option<u64>,
+
+    /// Where the record and all logs go; default: a folder that is removed if all is
+    /// well
+    #[arg(long, value_name = "DIR")]
+    folder: Option<PathBuf>,
+}
+
+fn parse_shards(raw: &str) -> Result<NonZeroUsize, String> {
+    let parsed = raw.parse::<NonZeroUsize>().ok();
+    let parsed = parsed.filter(|count| (2..=system::SHARDS_MAX).contains(&count.get()));
+    parsed.ok_or_else(|| format!("must be 2 to {}", system::SHARDS_MAX))
+}
+
+impl Options {
+    pub(crate) fn is_standalone(&self) -> bool {
+        self.store.as_deref() == Some("sqlite")
+    }
+}
+
+/// What all clients share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    net: Net,
+    clock: Clock,
+    tasks: Tasks,
+    recorder: Recorder,
+    /// Where each connector is found.
+    connectors: Vec<String>,
+    clients: usize,
+    rooms: usize,
+    pace: Duration,
+    phase: watch::Receiver<Phase>,
+}
+
+/// What clients may do.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Phase {
+    /// Nobody comes or goes.
+    is_calm: bool,
+    /// Nobody says anything new.
+    is_silent: bool,
+    /// Everybody goes.
+    is_over: bool,
+}
+
+impl Shared {
+    fn phase(&self) -> Phase {
+        *self.phase.borrow()
+    }
+}
+
+/// Runs, checks, and says what came out: true if all is well.
+pub(crate) async fn run(options: Options) -> anyhow::Result<bool> {
+    let world = World::real();
+    let seed = options.seed.unwrap_or_else(|| world.rng.u64() % 1_000_000);
+    let temporary = tempfile::Builder::new().prefix("verify").tempdir()?;
+    let folder = options.folder.clone().unwrap_or_else(|| temporary.path().to_owned());
+    std::fs::create_dir_all(&folder)?;
+    note(format_args!("seed {seed}, folder {}", folder.display()));
+    let lines = match record(&options, seed, &folder, &world).await {
+        Ok(lines) => lines,
+        Err(error) => {
+            note(format_args!("logs: {}", temporary.keep().display()));
+            return Err(error);
+        }
+    };
+    let file = folder.join("record.jsonl");
+    let mut out = BufWriter::new(File::create(&file)?);
+    verify::record::write(&lines, &mut out).context("write the record")?;
+    let is_well = report::print(&lines);
+    report::figures(&lines);
+    if !is_well {
+        if options.folder.is_none() {
+            let _ = temporary.keep();
+        }
+        note(format_args!("seed {seed}; the record: {}", file.display()));
+    }
+    Ok(is_well)
+}
+
+async fn record(
+    options: &Options,
+    seed: u64,
+    folder: &Path,
+    world: &World,
+) -> anyhow::Result<Vec<Line>> {
+    let app = App::detached(world.clone());
+    let (net, clock, tasks) = (&world.net, world.clock, app.tasks());
+    let mut system = System::start(options, folder, net, tasks, clock).await?;
+    let recorder = Recorder::new(clock);
+    recorder.add(Event::Run { seed, setting: format!("{options:?}") });
+    let (phases, phase) = watch::channel(Phase::default());
+    let shared = Arc::new(Shared {
+        net: net.clone(),
+        clock,
+        tasks: tasks.clone(),
+        recorder: recorder.clone(),
+        connectors: system.clients.iter().map(|proxy| proxy.addr.to_string()).collect(),
+        clients: options.clients.get(),
+        rooms: options.rooms.get(),
+        pace: options.pace,
+        phase,
+    });
+    for number in 0..options.clients.get() {
+        let person = Person::new(&shared, number, seed);
+        tasks.spawn("person", Policy::Session, person.live());
+    }
+    let rng = Rng::seeded(seed);
+    let mut breaker = Breaker { system: &mut system, recorder: &recorder, rng: &rng };
+    let mut plan = Plan::new(options, &breaker);
+    for quiet in plan.quiets {
+        plan.break_things(&mut breaker, plan.between).await?;
+        note(format_args!("{:>5.0} s: quiet", recorder.seconds()));
+        be_quiet(&recorder, &phases, clock, quiet).await;
+    }
+    phases.send_replace(Phase { is_calm: true, is_silent: true, is_over: true });
+    // Time to say good-bye.
+    clock.sleep(SILENT).await;
+    for room in 0..options.rooms.get() {
+        export(&system, &recorder, &person::room(room))?;
+    }
+    recorder.add(Event::End);
+    Ok(recorder.take())
+}
+
+/// A time without faults.
+async fn be_quiet(
+    recorder: &Recorder,
+    phases: &watch::Sender<Phase>,
+    clock: Clock,
+    time: Duration,
+) {
+    recorder.add(Event::QuietBegins);
+    clock.sleep(time.saturating_sub(CALM)).await;
+    phases.send_replace(Phase { is_calm: true, ..Phase::default() });
+    clock.sleep(time.min(CALM).saturating_sub(SILENT)).await;
+    phases.send_replace(Phase { is_calm: true, is_silent: true, is_over: false });
+    clock.sleep(time.min(SILENT)).await;
+    recorder.add(Event::QuietEnds);
+    phases.send_replace(Phase::default());
+}
+
+/// When what is broken.
+struct Plan {
+    between: Duration,
+    quiets: [Duration; 3],
+    kinds: Vec<Kind>,
+    next: Vec<Kind>,
+}
+
+impl Plan {
+    fn new(options: &Options, breaker: &Breaker<'_>) -> Self {
+        let quiet = Duration::from_secs_f64(options.time.as_secs_f64() * QUIET / FULL);
+        let quiets = [quiet, quiet, quiet.max(LAST_QUIET_MIN)];
+        let busy = options.time.saturating_sub(quiets.iter().sum());
+        let all = if options.faults.is_empty() { Kind::value_variants() } else { &options.faults };
+        let suits = |kind: &Kind| kind.suits(breaker.system);
+        let kinds = all.iter().copied().filter(suits).collect();
+        Self { between: busy / 3, quiets, kinds, next: Vec::new() }
+    }
+
+    /// Breaks one thing after the other, for about `time`.
+    async fn break_things(
+        &mut self,
+        breaker: &mut Breaker<'_>,
+        time: Duration,
+    ) -> anyhow::Result<()> {
+        let clock = breaker.system.clock;
+        let until: Instant = clock.now() + time;
+        clock.sleep(Duration::from_secs(1)).await;
+        while clock.now() < until && !self.kinds.is_empty() {
+            if self.next.is_empty() {
+                self.next.clone_from(&self.kinds);
+            }
+            // Each kind once, then again, in an order of the seed's.
+            let at = breaker.rng.u64() % self.next.len() as u64;
+            let kind = self.next.swap_remove(at as usize);
+            let time = Duration::from_secs(1) + breaker.rng.up_to(Duration::from_secs(4));
+            note(format_args!("{:>5.0} s: {}", breaker.recorder.seconds(), kind.name()));
+            breaker.fault(kind, time).await?;
+            clock.sleep(breaker.rng.up_to(Duration::from_secs(1))).await;
+        }
+        clock.sleep(until.saturating_duration_since(clock.now())).await;
+        Ok(())
+    }
+}
+
+/// Writes down what the store has of a room.
+fn export(system: &System, recorder: &Recorder, room: &str) -> anyhow::Result<()> {
+    let Some(text) = system.export(room)? else { return Ok(()) };
+    let mut lines = text.lines();
+    let first: Value = serde_json::from_str(lines.next().context("an empty export")?)?;
+    let number = |field: &str| first[field].as_u64().unwrap_or_default();
+    let epoch: u64 = first["epoch"].as_str().unwrap_or_default().parse().context("epoch")?;
+    recorder.add(Event::Log {
+        room: room.to_owned(),
+        epoch: format!("{epoch:016x}"),
+        head: number("head"),
+        taken: number("taken"),
+    });
+    for line in lines {
+        let entry = serde_json::from_str(line).context("an entry")?;
+        recorder.add(Event::Logged { room: room.to_owned(), entry });
+    }
+    Ok(())
+}

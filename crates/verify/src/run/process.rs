@@ -1,0 +1,153 @@
+//! Processes that are started, killed and frozen.
+
+use std::{
+    fs::File,
+    net::SocketAddr,
+    os::unix::process::CommandExt,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context, bail};
+use chassis::{Clock, Net};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// How long a process may take until it is ready.
+const READY: Duration = Duration::from_secs(60);
+
+/// A program that can be started again and again. It ends with this value.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pub(crate) name: String,
+    program: PathBuf,
+    args: Vec<String>,
+    admin: SocketAddr,
+    log: PathBuf,
+    child: Option<Child>,
+}
+
+impl Process {
+    /// Nothing is started yet.
+    pub(crate) fn new(
+        name: &str,
+        program: PathBuf,
+        args: Vec<String>,
+        admin: SocketAddr,
+        log: PathBuf,
+    ) -> Self {
+        Self { name: name.to_owned(), program, args, admin, log, child: None }
+    }
+
+    /// The number at the end of its name.
+    pub(crate) fn number(&self) -> usize {
+        self.name.rsplit('-').next().and_then(|digits| digits.parse().ok()).unwrap_or(0)
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        self.child.is_some()
+    }
+
+    pub(crate) fn start(&mut self) -> anyhow::Result<()> {
+        let log = File::options().create(true).append(true).open(&self.log)?;
+        let mut command = Command::new(&self.program);
+        command.args(&self.args).arg("--admin-addr").arg(self.admin.to_string());
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        end_with_us(&mut command);
+        let child = command.spawn();
+        self.child = Some(child.with_context(|| format!("start {}", self.program.display()))?);
+        Ok(())
+    }
+
+    /// Waits until it says that it is ready.
+    pub(crate) async fn ready(&mut self, net: &Net, clock: Clock) -> anyhow::Result<()> {
+        let until = clock.now() + READY;
+        while clock.now() < until {
+            if is_ready(net, self.admin).await.unwrap_or(false) {
+                return Ok(());
+            }
+            if let Some(child) = &mut self.child
+                && let Some(status) = child.try_wait()?
+            {
+                bail!("{} ended, {status}: see {}", self.name, self.log.display());
+            }
+            clock.sleep(Duration::from_millis(50)).await;
+        }
+        bail!("{} is not ready: see {}", self.name, self.log.display())
+    }
+
+    /// Ends it as a power failure would.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // Both fail only if it has ended already.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub(crate) async fn terminate(&mut self, clock: Clock) -> anyhow::Result<()> {
+        self.signal(libc::SIGTERM);
+        let Some(mut child) = self.child.take() else { return Ok(()) };
+        while child.try_wait()?.is_none() {
+            clock.sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn freeze(&self) {
+        self.signal(libc::SIGSTOP);
+    }
+
+    pub(crate) fn thaw(&self) {
+        self.signal(libc::SIGCONT);
+    }
+
+    fn signal(&self, which: i32) {
+        if let Some(child) = &self.child {
+            signal(child.id(), which);
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Sends a signal to a process of ours.
+#[allow(unsafe_code, reason = "there is no safe call")]
+pub(crate) fn signal(pid: u32, which: i32) {
+    let Ok(pid) = i32::try_from(pid) else { return };
+    // SAFETY: the call takes two numbers and touches no memory of ours.
+    unsafe {
+        libc::kill(pid, which);
+    }
+}
+
+/// Has the kernel kill what is started when this process ends, however it does.
+#[allow(unsafe_code, reason = "there is no safe call")]
+fn end_with_us(command: &mut Command) {
+    // SAFETY: prctl may be called between fork and exec, and touches no memory.
+    unsafe {
+        command.pre_exec(|| {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            Ok(())
+        });
+    }
+}
+
+async fn is_ready(net: &Net, admin: SocketAddr) -> std::io::Result<bool> {
+    let mut stream = net.dial(&admin.to_string()).await?;
+    stream.write_all(b"GET /readyz HTTP/1.0\r\n\r\n").await?;
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).await?;
+    Ok(&answer[9..] == b"200")
+}
+
+/// Draws a port that nobody listens on.
+pub(crate) async fn free_port(net: &Net) -> anyhow::Result<SocketAddr> {
+    let listener = net.listen(([127, 0, 0, 1], 0).into(), "a port").await?;
+    Ok(listener.local_addr()?)
+}
