@@ -53,6 +53,11 @@ pub(super) fn handle(
         state.pending.push_front(pending);
         return state.send_waiting(&room.id);
     };
+    let entries = std::mem::take(&mut joined.entries);
+    let entries = merge(position, entries, held);
+    let missed = joining.resume.map(|resume| Missed::new(hub, resume, position, &joined, entries));
+    // The link may be behind: a whisper goes only where its target is, or was.
+    let position = missed.as_ref().map_or(position, |missed| missed.reached);
     state.add_member(Arc::new(Member {
         session: Arc::clone(session),
         name: joining.name.clone(),
@@ -64,9 +69,6 @@ pub(super) fn handle(
     let (name, who) = (joining.name.clone(), joining.who);
     handler::set_place(session, Place::Inside(Seat { room: Arc::clone(room), name, who }));
 
-    let entries = std::mem::take(&mut joined.entries);
-    let entries = merge(position, entries, held);
-    let missed = joining.resume.map(|resume| Missed::new(hub, resume, position, &joined, entries));
     let mut users = joined.roster;
     // Whoever was here before the room moved, and has some seconds to come back.
     let ghosts = state.ghosts.iter().map(ToString::to_string);
@@ -127,6 +129,8 @@ fn merge(position: Position, sent: Vec<pb::Entry>, held: Vec<Arc<Entry>>) -> Vec
 struct Missed {
     verdict: Value,
     entries: Vec<Arc<Entry>>,
+    /// Where it is with them.
+    reached: Position,
 }
 
 impl Missed {
@@ -142,12 +146,15 @@ impl Missed {
         if !matches!(verdict, pb::Verdict::Complete | pb::Verdict::Truncated) {
             hub.metrics().resumed("reset");
             let verdict = json!({ "kind": "reset", "position": extended::position(position) });
-            return Self { verdict, entries: Vec::new() };
+            return Self { verdict, entries: Vec::new(), reached: position };
         }
         // What was taken from the log is not shown any more, also if it is still here.
         let is_truncated = verdict == pb::Verdict::Truncated;
         let from = if is_truncated { joined.first } else { 0 }.max(resume.seq.0 + 1);
-        entries.retain(|entry| (from..=position.seq.0).contains(&entry.entry.seq));
+        entries.retain(|entry| entry.entry.seq >= from);
+        let last = entries.last().map_or(Seq(0), |last| Seq(last.entry.seq));
+        let left_off = if is_truncated { Seq(0) } else { resume.seq };
+        let reached = Position { seq: position.seq.max(last).max(left_off), ..position };
         let mut bytes = 0;
         let fits = |entry: &&Arc<Entry>| {
             bytes += extended::pushed_len(&entry.entry);
@@ -159,13 +166,13 @@ impl Missed {
         let first = match entries.first() {
             _ if !is_cut => joined.first,
             Some(entry) => entry.entry.seq,
-            None => position.seq.next().0,
+            None => reached.seq.next().0,
         };
         if verdict == pb::Verdict::Complete && !is_cut {
             hub.metrics().resumed("complete");
-            return Self { verdict: json!({ "kind": "complete" }), entries };
+            return Self { verdict: json!({ "kind": "complete" }), entries, reached };
         }
         hub.metrics().resumed("truncated");
-        Self { verdict: json!({ "kind": "truncated", "first": first }), entries }
+        Self { verdict: json!({ "kind": "truncated", "first": first }), entries, reached }
     }
 }

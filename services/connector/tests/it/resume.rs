@@ -96,10 +96,33 @@ async fn nothing_comes_twice_whatever_a_shard_repeats() {
     let (mut ann, id, _) = asks(&mut s, RESUME).await;
     s.head = 5;
     let entries: Vec<pb::Entry> = (2..8).map(|seq| entry(seq, "bot", "*", "x")).collect();
+    let on_the_link = |seq| E::Entry(entry(seq, "bot", "*", "x"));
+    s.link.send_all((2..6).map(on_the_link)).await;
     s.link.send(joined(&s, id, Verdict::Complete, 0, &entries)).await;
-    let complete = answer(5, r#"{"kind":"complete"}"#);
-    ann.expect(&[&complete, &chat(4, "bot", "*", "x"), &chat(5, "bot", "*", "x")]).await;
+    s.link.send_all((6..9).map(on_the_link)).await;
+    let complete = answer(7, r#"{"kind":"complete"}"#);
+    let missed: Vec<String> = (4..9).map(|seq| chat(seq, "bot", "*", "x")).collect();
+    let all: Vec<&str> = [&complete].into_iter().chain(&missed).map(String::as_str).collect();
+    ann.expect(&all).await;
     ann.expect_nothing().await;
+}
+
+#[tokio::test]
+async fn a_whisper_that_another_link_carried_is_not_lost_and_not_behind_the_answer() {
+    let mut s = Scene::start(&["bob"]).await;
+    let (mut ann, id, _) = asks(&mut s, RESUME).await;
+    // To ann, when she was elsewhere: this link is still at 3.
+    s.head = 3;
+    s.link.send(joined(&s, id, Verdict::Complete, 0, &[entry(4, "bob", "ann", "psst")])).await;
+    let complete = answer(4, r#"{"kind":"complete"}"#);
+    ann.expect(&[&complete, &chat(4, "bob", "ann", "psst")]).await;
+    // And if she has seen that one already.
+    let mut s = Scene::start(&["bob"]).await;
+    let (mut ann, id, _) = asks(&mut s, RESUME).await;
+    s.link.send(joined(&s, id, Verdict::Complete, 0, &[])).await;
+    ann.expect(&[&answer(3, r#"{"kind":"complete"}"#)]).await;
+    s.link.send(E::Entry(pb::Entry { prev: 1, ..entry(4, "bob", "*", "hi") })).await;
+    ann.expect(&[&chat(4, "bob", "*", "hi")]).await;
 }
 
 #[tokio::test]
@@ -338,7 +361,7 @@ async fn rooms_without_extended_sessions_keep_nothing() {
 async fn whoever_proves_to_be_the_same_takes_the_place_of_the_one_before() {
     let mut s = Scene::start(&["bob"]).await;
     s.enter_extended("ann", &format!(r#","secret":"{SECRET}""#)).await;
-    let (mut again, id, _) = asks(&mut s, RESUME).await;
+    let (mut again, id, _) = asks(&mut s, &resume(2)).await;
     s.names.pop();
     let before = s.says("bob", "before");
     let close = E::CloseSession(pb::CloseSession {
