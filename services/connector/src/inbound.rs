@@ -89,6 +89,11 @@ fn on_entry(hub: &Hub, link: &Arc<Link>, entry: pb::Entry, batch: &mut Batch) {
     if entry.prev != digest.head.0 {
         return fetch(hub, link, &room, &mut state, vec![entry], digest.head);
     }
+    if state.asked_twice {
+        // What an old link carried may be stored only now.
+        state.asked_twice = !state.pending.is_empty();
+        replies::answer_first(hub, &room, &mut state, &entry, batch);
+    }
     deliver(&room, &mut state, entry, batch);
 }
 

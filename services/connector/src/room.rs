@@ -59,6 +59,9 @@ pub(crate) struct State {
     pub(crate) settles: Option<Instant>,
     /// What was asked for and not answered, in order.
     pub(crate) pending: VecDeque<Pending>,
+    /// True if some of it may be with a shard twice, so that its entry may come before
+    /// its answer.
+    pub(crate) asked_twice: bool,
     pub(crate) hole: Option<Hole>,
     /// The last entries; empty as long as no extended session was in.
     pub(crate) ring: Ring,
@@ -125,6 +128,7 @@ impl Room {
             ghosts: BTreeSet::new(),
             settles: None,
             pending: VecDeque::new(),
+            asked_twice: false,
             hole: None,
             ring: Ring::default(),
             keeps_ring: false,
@@ -177,6 +181,7 @@ impl State {
     /// Everything that was not answered is sent (again): its cmid or its session
     /// says what it is a repetition of.
     pub(crate) fn send_again(&mut self) {
+        self.asked_twice |= self.pending.iter().any(|pending| pending.sent);
         self.pending.iter_mut().for_each(|pending| pending.sent = false);
     }
 

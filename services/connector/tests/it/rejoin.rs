@@ -81,6 +81,24 @@ async fn what_was_not_answered_is_said_again_in_order_before_what_is_new() {
 }
 
 #[tokio::test]
+async fn what_an_old_link_carried_is_answered_before_it_is_pushed() {
+    let mut s = Scene::start(&["ann"]).await;
+    s.clients[0].say("hi", "*").await;
+    let (_, first) = s.link.publish().await;
+    let (id, _) = s.relink(true).await;
+    let answer = s.rejoined(&[]);
+    s.link.reply(id, R::Rejoined(answer)).await;
+    let (id, again) = s.link.publish().await;
+    assert_eq!(again.cmid, first.cmid);
+    // The first of the two is stored now, and the second was not looked at yet.
+    let stored = pb::Entry { cmid: first.cmid, ..s.says("ann", "hi") };
+    s.link.send(E::Entry(stored)).await;
+    s.clients[0].expect(&["2 {}", "onChat ann > *: hi"]).await;
+    s.link.reply(id, published(2)).await;
+    s.silence().await;
+}
+
+#[tokio::test]
 async fn a_new_log_of_a_volatile_shard_keeps_sessions_and_gives_up_what_is_unknown() {
     let mut s = Scene::start(&["ann", "bob"]).await;
     s.clients[0].say("lost?", "*").await;
