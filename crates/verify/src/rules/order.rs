@@ -69,8 +69,18 @@ pub(crate) fn hole(stay: &Stay<'_>, log: &Log<'_>, last: u64, seq: u64) -> Optio
     missing.next().map(|(_, (line, _))| *line)
 }
 
+/// The last entry that a session saw before some line.
+fn seen_before(world: &World<'_>, stay: &Stay<'_>, line: usize) -> u64 {
+    let before = stay.seen.iter().rev().skip_while(|seen| **seen > line);
+    let mut places = before.filter_map(|seen| match &world.lines[*seen].event {
+        Event::Pushed { position: Some(position), .. } => Some(position.seq),
+        _ => None,
+    });
+    places.next().unwrap_or(0)
+}
+
 /// A page has all that the session may read between its ends.
-fn dense(world: &World<'_>, stay: &Stay<'_>, log: &Log<'_>, page: &Paged<'_>, judge: &mut Judge) {
+fn dense(world: &World<'_>, stay: &Stay<'_>, log: &Log<'_>, page: &Paged, judge: &mut Judge) {
     let Event::Page { entries, head, taken, complete, .. } = &world.lines[page.line].event else {
         return;
     };
@@ -83,7 +93,10 @@ fn dense(world: &World<'_>, stay: &Stay<'_>, log: &Log<'_>, page: &Paged<'_>, ju
         let from = (after + 1).max(*taken + 1);
         (from, if *complete { (*head).max(last.unwrap_or(0)) } else { last.unwrap_or(after) })
     } else {
-        let to = page.before.map_or(*head, |before| before.saturating_sub(1).min(*head));
+        // More may be said before the page is answered; what was seen before it was
+        // asked for is in it.
+        let newest = seen_before(world, stay, page.asked).max(last.unwrap_or(0));
+        let to = page.before.map_or(newest, |before| before.saturating_sub(1).min(newest));
         (if *complete { *taken + 1 } else { first.unwrap_or(to + 1) }, to)
     };
     if from > to {

@@ -16,7 +16,7 @@ pub(crate) struct World<'a> {
     pub(crate) sends: Vec<Sent<'a>>,
     /// All sends of one content, by room and content.
     pub(crate) words: HashMap<(&'a str, &'a str), Vec<usize>>,
-    pub(crate) pages: Vec<Paged<'a>>,
+    pub(crate) pages: Vec<Paged>,
     pub(crate) logs: BTreeMap<&'a str, Log<'a>>,
     pub(crate) faults: Vec<Fault<'a>>,
     /// Times without faults: their first and last line.
@@ -84,12 +84,12 @@ pub(crate) struct Answer<'a> {
 
 /// A page of history and what was asked for.
 #[derive(Debug)]
-pub(crate) struct Paged<'a> {
+pub(crate) struct Paged {
+    pub(crate) asked: usize,
     pub(crate) line: usize,
     pub(crate) stay: usize,
     pub(crate) before: Option<u64>,
     pub(crate) after: Option<u64>,
-    _room: &'a str,
 }
 
 /// A room, as the store has it.
@@ -200,8 +200,8 @@ impl<'a> World<'a> {
                     return self.strays.push(number);
                 };
                 let Event::Ask { before, after, .. } = &lines[asked].event else { return };
-                let (before, after, room) = (*before, *after, self.stays[stay].room);
-                self.pages.push(Paged { line: number, stay, before, after, _room: room });
+                let (before, after) = (*before, *after);
+                self.pages.push(Paged { asked, line: number, stay, before, after });
             }
             Event::Pushed { .. } | Event::Told { .. } | Event::Came { .. } | Event::Went { .. } => {
                 match session.stay {

@@ -179,19 +179,24 @@ impl System {
 
     /// Shows the first `count` shards to everybody.
     pub(crate) fn show_shards(&self, count: usize) -> anyhow::Result<()> {
-        for number in 0..SHARDS_MAX.min(self.addrs.len()) {
-            let line = |shard: usize| {
-                let own = shard == number;
-                let addr = if own { self.addrs[shard] } else { self.peers[shard].addr };
-                format!("chat-{shard}={addr}\n")
-            };
-            let list: String = (0..count).map(line).collect();
-            write(&self.list_of(&format!("chat-{number}")), &list)?;
+        for shard in 0..self.addrs.len() {
+            self.show_to_shard(shard, count)?;
         }
         for connector in 0..self.links.len() {
             self.show_to(connector, &(0..count).collect::<Vec<_>>())?;
         }
         Ok(())
+    }
+
+    /// Shows the first `count` shards to one of them.
+    fn show_to_shard(&self, shard: usize, count: usize) -> anyhow::Result<()> {
+        let line = |other: usize| {
+            let is_own = other == shard;
+            let addr = if is_own { self.addrs[other] } else { self.peers[other].addr };
+            format!("chat-{other}={addr}\n")
+        };
+        let list: String = (0..count).map(line).collect();
+        write(&self.list_of(&format!("chat-{shard}")), &list)
     }
 
     /// Shows some shards to one connector.
@@ -215,6 +220,7 @@ impl System {
     pub(crate) async fn scale(&mut self, count: usize) -> anyhow::Result<()> {
         let before = self.shards_now;
         for shard in before..count {
+            self.show_to_shard(shard, count)?;
             self.shards[shard].start()?;
         }
         self.all_ready().await?;
