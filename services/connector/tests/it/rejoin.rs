@@ -99,6 +99,24 @@ async fn what_an_old_link_carried_is_answered_before_it_is_pushed() {
 }
 
 #[tokio::test]
+async fn what_overtook_the_rejoin_is_not_refused_but_said_again() {
+    let mut s = Scene::start(&["ann"]).await;
+    s.clients[0].say("hi", "*").await;
+    let (said, _) = s.link.publish().await;
+    // The shard gave the room up, and opened it again for what was on its way.
+    s.link.send(E::Moved(pb::Moved { room: "r".into(), shard: None })).await;
+    let (rejoining, _) = s.link.rejoin().await;
+    s.link.refuse(said, RefusedReason::NotAMember).await;
+    let answer = s.rejoined(&[]);
+    s.link.reply(rejoining, R::Rejoined(answer)).await;
+    let (id, again) = s.link.publish().await;
+    assert_eq!(again.content, "hi");
+    let entry = s.says("ann", "hi");
+    s.link.send_all([reply(id, published(2)), E::Entry(entry)]).await;
+    s.clients[0].expect(&["2 {}", "onChat ann > *: hi"]).await;
+}
+
+#[tokio::test]
 async fn a_new_log_of_a_volatile_shard_keeps_sessions_and_gives_up_what_is_unknown() {
     let mut s = Scene::start(&["ann", "bob"]).await;
     s.clients[0].say("lost?", "*").await;
