@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::{
     Judge,
-    world::{Log, Sent, World},
+    world::{Log, SECOND, Sent, World},
 };
 use crate::record::Event;
 
@@ -129,7 +129,8 @@ fn same_answers(world: &World<'_>, room: &str, sends: &[&Sent<'_>], judge: &mut 
             // What comes after its acknowledgement is known, whatever has changed since.
             400 | 413 | 500 => {
                 let stay = &world.stays[sent.stay];
-                let was_in = stay.ended.is_none_or(|ended| ended > answer.line);
+                let soon = world.at(answer.line) + SECOND;
+                let was_in = stay.ended.is_none_or(|ended| world.at(ended) > soon);
                 sent.line < acked.line || (!is_same && answer.code != 500) || !was_in
             }
             _ => true,
