@@ -1,6 +1,9 @@
 //! What a session gets that comes in: the answer, and what it has missed.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use model::{Position, Seq, UserName};
 use rpc::chat::v1 as pb;
@@ -58,6 +61,10 @@ pub(super) fn handle(
     let missed = joining.resume.map(|resume| Missed::new(hub, resume, position, &joined, entries));
     // The link may be behind: a whisper goes only where its target is, or was.
     let position = missed.as_ref().map_or(position, |missed| missed.reached);
+    // Whoever was here under that name is not in any more, whether or not the shard,
+    // which may not have known of it, says so.
+    let before = state.by_name.get(&joining.name).map(|member| member.session.id());
+    let before = before.filter(|id| *id != session.id()).and_then(|id| state.remove_member(id));
     state.add_member(Arc::new(Member {
         session: Arc::clone(session),
         name: joining.name.clone(),
@@ -72,7 +79,8 @@ pub(super) fn handle(
     let mut users = joined.roster;
     // Whoever was here before the room moved, and has some seconds to come back.
     let ghosts = state.ghosts.iter().map(ToString::to_string);
-    users.extend(ghosts.filter(|ghost| *ghost != joining.name.as_str()));
+    let known: HashSet<String> = users.iter().cloned().collect();
+    users.extend(ghosts.filter(|ghost| !known.contains(ghost)));
     let mut body = json!({ "users": users });
     if let Some(secret) = &joining.secret {
         let position = extended::position(position);
@@ -89,6 +97,18 @@ pub(super) fn handle(
         answer_first(hub, room, &mut state, &entry.entry, batch);
         batch.chat(room, Some(session), entry);
     }
+    drop(state);
+    if let Some(member) = before {
+        superseded(hub, &member);
+    }
+}
+
+/// Ends a session whose name another one has.
+fn superseded(hub: &Hub, member: &Member) {
+    hub.metrics().members.dec();
+    handler::set_place(&member.session, Place::Outside);
+    let why = "superseded: logged in elsewhere";
+    member.session.kick_as(why, frontend::CloseReason::Superseded);
 }
 
 /// Takes what the answer says of the room itself.

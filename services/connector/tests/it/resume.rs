@@ -358,6 +358,24 @@ async fn rooms_without_extended_sessions_keep_nothing() {
 }
 
 #[tokio::test]
+async fn of_two_under_one_name_whom_the_shard_let_in_last_stays() {
+    let mut s = Scene::start(&["bob", "ann"]).await;
+    // The shard had lost the first one, and did not know whom to close.
+    let mut again = s.connector.client().await;
+    again.enter("ann", "r").await;
+    let (id, _) = s.link.join().await;
+    s.link.send(s.joined(id)).await;
+    again.expect(&[r#"1 {"users":["bob","ann"]}"#]).await;
+    let kick = r#"kick {"reason":"superseded: logged in elsewhere"}"#;
+    s.clients[1].expect(&[kick, "closed"]).await;
+    let whisper = s.whispers("bob", "ann", "psst");
+    s.link.send(E::Entry(whisper)).await;
+    again.expect(&["onChat bob > ann: psst"]).await;
+    s.clients[0].expect_nothing().await;
+    s.link.expect_nothing().await;
+}
+
+#[tokio::test]
 async fn whoever_proves_to_be_the_same_takes_the_place_of_the_one_before() {
     let mut s = Scene::start(&["bob"]).await;
     s.enter_extended("ann", &format!(r#","secret":"{SECRET}""#)).await;
