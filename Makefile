@@ -69,6 +69,14 @@ bench-store: build ## Measure what an acknowledged message costs in each store
 verify: build ## Break things under 300 clients for 6 minutes, check every rule; STORE=sqlite
 	target/release/verify run --bin-dir target/release $(addprefix --store ,$(STORE)) $(ARGS)
 
+.PHONY: mutants
+mutants: ## Plant bugs in all programs, and see that `verify` finds each
+	@scripts/setup rust
+	cargo build --locked --package verify
+	CARGO_TARGET_DIR=target/planted cargo build --locked --package chat --package connector \
+		--features chat/planted,connector/planted
+	target/debug/verify mutants --bin-dir target/planted/debug $(ARGS)
+
 .PHONY: fuzz
 fuzz: ## Fuzz the decoders, SECONDS=60 for each; needs nightly Rust
 	@scripts/fuzz $(or $(SECONDS),60)

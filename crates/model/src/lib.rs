@@ -7,6 +7,7 @@
 mod digest;
 mod id;
 mod placement;
+pub mod planted;
 mod position;
 
 pub use digest::{RoomDigest, message_digest, roster_hash};

@@ -6,7 +6,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use model::{Identity, Seq, Term, UserName};
+use model::{
+    Identity, Seq, Term, UserName,
+    planted::{self, Bug},
+};
 
 use crate::{Duplicate, Entry, Kind, Origin, Refusal};
 
@@ -114,8 +117,11 @@ impl Log {
         digest: u64,
         origin: &Origin,
     ) -> Option<Result<Option<Stored>, Refusal>> {
+        if planted::is(Bug::DuplicatesNotSought) {
+            return None;
+        }
         if let Some(stored) = self.stored.get(&(identity, cmid.clone())) {
-            let same = stored.digest == digest;
+            let same = stored.digest == digest || planted::is(Bug::CmidConflictIgnored);
             return Some(if same { Ok(Some(*stored)) } else { Err(Refusal::CmidConflict) });
         }
         let mut on_its_way = self.in_flight.iter_mut().chain(&mut self.pending);
@@ -136,6 +142,22 @@ impl Log {
         self.pending_bytes += len;
         self.pending.push_back(draft);
         Ok(())
+    }
+
+    /// The number and the entry that the last one in line may become.
+    pub(crate) fn foreseen(&self) -> Option<Entry> {
+        let entry = self.pending.back()?.entry.clone();
+        let ahead = self.in_flight.len() + self.pending.len();
+        Some(Entry {
+            seq: Seq(self.head.0 + ahead as u64),
+            kind: entry.kind,
+            author: entry.author,
+            author_identity: entry.author_identity,
+            content: entry.content,
+            cmid: entry.cmid,
+            at_ms: 0,
+            redacted: false,
+        })
     }
 
     pub(crate) fn take(&mut self) -> Option<Append> {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use model::{
     Epoch, Fence, Grant, Identity, LinkId, Position, RoomDigest, RoomId, Seq, SessionId, UserName,
+    planted::{self, Bug},
 };
 
 use crate::{
@@ -212,7 +213,11 @@ impl Room {
             holder.has_secret && newcomer.has_secret && holder.identity == newcomer.identity;
         // Whoever cannot prove who they are does not hold a name over a lost link.
         let free = matches!(holder.place, Place::Grace { .. }) && !holder.has_secret;
-        if proven || free { Ok(()) } else { Err(Refusal::NameTaken) }
+        if proven || free || planted::is(Bug::ResumeForAnybody) {
+            Ok(())
+        } else {
+            Err(Refusal::NameTaken)
+        }
     }
 
     /// Whether one more name may come in.
@@ -227,9 +232,11 @@ impl Room {
         let Some(holder) = self.roster.get(name) else { return };
         let Place::Session { link, session, .. } = holder.place else { return };
         self.roster.relocate_to_nowhere(name);
-        let event =
-            Event::CloseSession { session, reason: "superseded: logged in elsewhere".into() };
-        effects.push(Effect::Send { link, event, digest_delta: 0 });
+        if !planted::is(Bug::PredecessorStays) {
+            let event =
+                Event::CloseSession { session, reason: "superseded: logged in elsewhere".into() };
+            effects.push(Effect::Send { link, event, digest_delta: 0 });
+        }
         self.detach_if_alone(link, effects);
     }
 
@@ -270,7 +277,7 @@ impl Room {
             self.detach_if_alone(link, effects);
         }
         self.reply(link, request_id, Ok(Outcome::Gone), effects);
-        if let Some(name) = &name {
+        if let Some(name) = name.as_ref().filter(|_| !planted::is(Bug::LeaveNotTold)) {
             self.announce(name, false, None, effects);
         }
     }

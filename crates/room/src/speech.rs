@@ -1,6 +1,9 @@
 //! What is said: from the wish to say it to whoever hears it.
 
-use model::{Identity, LinkId, Position, Seq, UserName};
+use model::{
+    Identity, LinkId, Position, Seq, UserName,
+    planted::{self, Bug},
+};
 
 use crate::{
     AppendResult, Effect, Entry, Event, Found, Kind, NewEntry, Origin, Outcome, Place, Publish,
@@ -22,11 +25,27 @@ impl Room {
         let origin = publish.origin.clone();
         match self.accept(publish) {
             Ok(Accepted::Before(seq, at_ms)) => self.answer(&[origin], Ok((seq, at_ms)), effects),
-            Ok(Accepted::Waits) => effects.push(Effect::Append),
+            Ok(Accepted::Waits) => {
+                self.hurry(&origin, effects);
+                effects.push(Effect::Append);
+            }
             Ok(Accepted::Perhaps(publish, author)) => {
                 effects.push(Effect::Seek { publish, author });
             }
             Err(refusal) => self.answer(&[origin], Err(refusal), effects),
+        }
+    }
+
+    /// Does not wait for the store: only where that bug is planted.
+    fn hurry(&mut self, origin: &Origin, effects: &mut Vec<Effect>) {
+        let (reply, push) = (Bug::ReplyBeforeStored, Bug::PushBeforeStored);
+        if !planted::is(reply) && !planted::is(push) {
+            return;
+        }
+        let Some(entry) = self.log.foreseen() else { return };
+        match planted::is(reply) {
+            true => self.answer(std::slice::from_ref(origin), Ok((entry.seq, 0)), effects),
+            false => self.push(&entry, effects),
         }
     }
 
@@ -105,8 +124,13 @@ impl Room {
         match result {
             AppendResult::Stored { at_ms } => {
                 for (entry, origins) in self.log.stored(at_ms) {
+                    if planted::is(Bug::PushBeforeReply) {
+                        self.push(&entry, effects);
+                    }
                     self.answer(&origins, Ok((entry.seq, at_ms)), effects);
-                    self.push(&entry, effects);
+                    if !planted::is(Bug::PushBeforeReply) {
+                        self.push(&entry, effects);
+                    }
                 }
             }
             AppendResult::Duplicates(found) => {
@@ -117,7 +141,9 @@ impl Room {
             AppendResult::Superseded | AppendResult::Unknown => return self.close(effects),
             AppendResult::Failed => {
                 let origins = self.log.fail_in_flight();
-                self.answer(&origins, Err(Refusal::Unavailable), effects);
+                let is_sure = planted::is(Bug::UnknownTakenForAbsent);
+                let refusal = if is_sure { Refusal::NoSuchTarget } else { Refusal::Unavailable };
+                self.answer(&origins, Err(refusal), effects);
             }
         }
         if self.releasing {

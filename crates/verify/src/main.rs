@@ -1,6 +1,7 @@
 //! Drives real clients against real processes, breaks things meanwhile, and checks
 //! every rule of the delivery contract on what the clients saw.
 
+mod mutants;
 mod report;
 mod run;
 
@@ -16,6 +17,10 @@ enum Command {
     /// Starts processes and clients, breaks things meanwhile, and checks what the
     /// clients saw; exit code 1 if a rule is broken, or was never checked
     Run(Box<run::Options>),
+    /// Plants one bug after the other in programs that were built with the feature
+    /// planted, and shows by which rule each is found; exit code 1 if one is not, or
+    /// if something is found where there is none
+    Mutants(mutants::Options),
     /// Checks a record of an earlier run again; exit code 1 if a rule is broken, or
     /// was never checked
     Check {
@@ -27,6 +32,7 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Command::parse() {
         Command::Run(options) => in_runtime(run::run(*options)),
+        Command::Mutants(options) => in_runtime(mutants::run(options)),
         Command::Check { file } => check(&file),
     };
     match done {

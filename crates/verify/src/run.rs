@@ -90,6 +90,14 @@ pub(crate) struct Options {
     /// well
     #[arg(long, value_name = "DIR")]
     folder: Option<PathBuf>,
+
+    /// A bug that the programs were built to have, for `verify mutants`
+    #[arg(long, value_name = "BUG", default_value = "", hide = true)]
+    pub(crate) planted: String,
+
+    /// Length of the last time without faults
+    #[arg(long, value_name = "TIME", hide = true, value_parser = humantime::parse_duration)]
+    last_quiet: Option<Duration>,
 }
 
 fn parse_shards(raw: &str) -> Result<NonZeroUsize, String> {
@@ -165,6 +173,13 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<bool> {
     Ok(is_well)
 }
 
+/// Runs as [`run`] does, and gives the record only.
+pub(crate) async fn run_for_record(options: &Options) -> anyhow::Result<Vec<Line>> {
+    let world = World::real();
+    let folder = tempfile::Builder::new().prefix("verify").tempdir()?;
+    record(options, options.seed.unwrap_or(1), folder.path(), &world).await
+}
+
 async fn record(
     options: &Options,
     seed: u64,
@@ -197,6 +212,9 @@ async fn record(
     let mut plan = Plan::new(options, &breaker);
     for quiet in plan.quiets {
         plan.break_things(&mut breaker, plan.between).await?;
+        if quiet.is_zero() {
+            continue;
+        }
         note(format_args!("{:>5.0} s: quiet", recorder.seconds()));
         be_quiet(&recorder, &phases, clock, quiet).await;
     }
@@ -238,7 +256,10 @@ struct Plan {
 impl Plan {
     fn new(options: &Options, breaker: &Breaker<'_>) -> Self {
         let quiet = Duration::from_secs_f64(options.time.as_secs_f64() * QUIET / FULL);
-        let quiets = [quiet, quiet, quiet.max(LAST_QUIET_MIN)];
+        let quiets = match options.last_quiet {
+            Some(last) => [Duration::ZERO, Duration::ZERO, last],
+            None => [quiet, quiet, quiet.max(LAST_QUIET_MIN)],
+        };
         let busy = options.time.saturating_sub(quiets.iter().sum());
         let all = if options.faults.is_empty() { Kind::value_variants() } else { &options.faults };
         let suits = |kind: &Kind| kind.suits(breaker.system);

@@ -9,6 +9,8 @@ fn main() -> ExitCode {
     // Anything wrong with the options ends the process here, with usage on
     // stderr, before a thread or a socket exists.
     let config: Config = chassis::parse("127.0.0.1:9093");
+    #[cfg(feature = "planted")]
+    model::planted::plant_named(&std::env::var("SHADDOCK_PLANTED").unwrap_or_default());
 
     if let Some(Command::Store(command)) = &config.command {
         return chassis::run_tool("chat", async |world| command.run(&config.storage, world).await);

@@ -9,6 +9,8 @@ fn main() -> ExitCode {
     // Anything wrong with the options ends the process here, with usage on
     // stderr, before a thread or a socket exists.
     let config: Config = chassis::parse("127.0.0.1:9092");
+    #[cfg(feature = "planted")]
+    model::planted::plant_named(&std::env::var("SHADDOCK_PLANTED").unwrap_or_default());
 
     chassis::run("connector", &config.chassis.clone(), async move |mut app: chassis::App| {
         let server = Server::bind(&config, &mut app).await?;

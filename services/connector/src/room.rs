@@ -8,7 +8,10 @@ use std::{
 };
 
 use cluster::Shard;
-use model::{Epoch, Fence, Grant, Position, RoomDigest, RoomId, Seq, ShardId, UserName};
+use model::{
+    Epoch, Fence, Grant, Position, RoomDigest, RoomId, Seq, ShardId, UserName,
+    planted::{self, Bug},
+};
 use rpc::chat::v1::{self as pb, command};
 use tokio::time::Instant;
 
@@ -183,6 +186,9 @@ impl State {
     pub(crate) fn send_again(&mut self) {
         self.asked_twice |= self.pending.iter().any(|pending| pending.sent);
         self.pending.iter_mut().for_each(|pending| pending.sent = false);
+        if planted::is(Bug::RepeatsOutOfOrder) {
+            self.pending.make_contiguous().reverse();
+        }
     }
 
     /// A command was refused and changed nothing, and neither did what the same

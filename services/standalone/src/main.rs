@@ -8,6 +8,8 @@ fn main() -> ExitCode {
     // Anything wrong with the options ends the process here, with usage on
     // stderr, before a thread or a socket exists.
     let config: Config = chassis::parse("127.0.0.1:9090");
+    #[cfg(feature = "planted")]
+    model::planted::plant_named(&std::env::var("SHADDOCK_PLANTED").unwrap_or_default());
 
     if let Some(chat::Command::Store(command)) = &config.command {
         let storage = config.storage();

@@ -3,7 +3,10 @@
 use std::collections::{HashMap, HashSet};
 
 use deadpool_postgres::ClientWrapper;
-use model::{Identity, Seq};
+use model::{
+    Identity, Seq,
+    planted::{self, Bug},
+};
 use tokio_postgres::{error::SqlState, types::ToSql};
 
 use super::connect::Fault;
@@ -98,7 +101,11 @@ pub(super) async fn store(
     let columns = Arrays::new(lines, dedup);
     let mut parameters = columns.parameters();
     let stored = if in_one_statement {
-        let statement = client.prepare_cached(ONE_STATEMENT).await?;
+        let statement = if planted::is(Bug::NotFenced) {
+            client.prepare(&ONE_STATEMENT.replace(" and p.term = i.term", "")).await?
+        } else {
+            client.prepare_cached(ONE_STATEMENT).await?
+        };
         client.query(&statement, &parameters).await
     } else {
         let transaction = client.transaction().await?;
@@ -120,11 +127,24 @@ pub(super) async fn store(
             Err(error) => Err(error),
         }
     };
+    if planted::is(Bug::EntryRewritten) {
+        rewrite(client, lines).await?;
+    }
     match stored {
         Ok(rows) => Ok(Outcome::Stored(rows.iter().map(|row| (row.get(0), row.get(1))).collect())),
         Err(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => Ok(Outcome::Violated),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Changes what is there already: only where that bug is planted.
+async fn rewrite(client: &ClientWrapper, lines: &[Line<'_>]) -> Result<(), Fault> {
+    for line in lines {
+        let update = "update shaddock_entry set body = body || 'x'::bytea
+            where room = $1 and seq = $2 and kind < 2";
+        client.execute(update, &[&line.room, &raw::signed(line.append.after.0)]).await?;
+    }
+    Ok(())
 }
 
 /// The columns of all entries.
@@ -151,6 +171,9 @@ impl<'a> Arrays<'a> {
         for line in lines {
             let seqs = line.append.after.0 + 1..;
             for ((seq, draft), salt) in seqs.zip(&line.append.entries).zip(line.salts) {
+                if planted::is(Bug::HoleInLog) && seq == line.append.after.0 + 2 {
+                    continue;
+                }
                 let row = Columns::from(draft);
                 all.room.push(line.room);
                 all.seq.push(raw::signed(seq));

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{
     Judge,
+    tail::RECOVER,
     world::{SECOND, Stay, World},
 };
 use crate::record::Event;
@@ -84,6 +85,10 @@ fn once_each(world: &World<'_>, stay: &Stay<'_>, judge: &mut Judge) {
             }
             _ => continue,
         };
+        // While views differ, a name may come and go more than once.
+        let (from, to) = (world.at(stay.entered), world.at(line));
+        let from = from.max(to.saturating_sub(RECOVER));
+        let is_news = is_news || world.is_disturbed(from, to, RECOVER);
         judge.check(is_news && !numbered, &[stay.entered, line], || {
             format!("{}: {} is told that {user} {what}, which is no news", stay.room, stay.name)
         });

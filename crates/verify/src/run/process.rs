@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use chassis::{Clock, Net};
+use chassis::{Clock, Net, Rng};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// How long a process may take until it is ready.
@@ -24,6 +24,8 @@ pub(crate) struct Process {
     args: Vec<String>,
     admin: SocketAddr,
     log: PathBuf,
+    /// The bug that is planted in it; none if there is no name.
+    pub(crate) planted: String,
     child: Option<Child>,
 }
 
@@ -36,7 +38,15 @@ impl Process {
         admin: SocketAddr,
         log: PathBuf,
     ) -> Self {
-        Self { name: name.to_owned(), program, args, admin, log, child: None }
+        Self {
+            name: name.to_owned(),
+            program,
+            args,
+            admin,
+            log,
+            planted: String::new(),
+            child: None,
+        }
     }
 
     /// The number at the end of its name.
@@ -52,6 +62,7 @@ impl Process {
         let log = File::options().create(true).append(true).open(&self.log)?;
         let mut command = Command::new(&self.program);
         command.args(&self.args).arg("--admin-addr").arg(self.admin.to_string());
+        command.env("SHADDOCK_PLANTED", &self.planted);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         end_with_us(&mut command);
         let child = command.spawn();
@@ -146,8 +157,16 @@ async fn is_ready(net: &Net, admin: SocketAddr) -> std::io::Result<bool> {
     Ok(&answer[9..] == b"200")
 }
 
-/// Draws a port that nobody listens on.
+/// Draws a port that nobody listens on, and that no connection is given before its
+/// process has it.
 pub(crate) async fn free_port(net: &Net) -> anyhow::Result<SocketAddr> {
-    let listener = net.listen(([127, 0, 0, 1], 0).into(), "a port").await?;
-    Ok(listener.local_addr()?)
+    let rng = Rng::real();
+    for _ in 0..1000 {
+        let port = 10_000 + (rng.u64() % 20_000) as u16;
+        let addr = ([127, 0, 0, 1], port).into();
+        if net.listen(addr, "a port").await.is_ok() {
+            return Ok(addr);
+        }
+    }
+    bail!("no port is free")
 }

@@ -43,6 +43,7 @@ pub(crate) struct System {
     addrs: Vec<SocketAddr>,
     pub(crate) postgres: Option<Postgres>,
     store: String,
+    planted: String,
 }
 
 impl System {
@@ -69,6 +70,7 @@ impl System {
             addrs: Vec::new(),
             postgres: None,
             store: String::new(),
+            planted: options.planted.clone(),
         };
         if options.is_standalone() {
             system.add_standalone(tasks).await?;
@@ -170,7 +172,9 @@ impl System {
         ensure!(program.exists(), "{} is missing: build it first", program.display());
         let admin = free_port(&self.net).await?;
         let log = self.folder.join(format!("{name}.log"));
-        Ok(Process::new(name, program, args, admin, log))
+        let mut process = Process::new(name, program, args, admin, log);
+        process.planted.clone_from(&self.planted);
+        Ok(process)
     }
 
     fn list_of(&self, name: &str) -> PathBuf {
