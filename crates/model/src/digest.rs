@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 use crate::{Epoch, RoomId, Seq, UserName};
 
 /// What one side of a link believes about one room.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct RoomDigest {
     room: u64,
     /// The incarnation that `head` belongs to.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use model::{ConnectorId, Grant, Identity, LinkId, Position, Seq, SessionId, UserName};
 
 /// What can happen to a room. Times are milliseconds of one monotonic clock.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Input {
     /// A session wants to come in.
     Join(Join),
@@ -70,7 +70,7 @@ pub enum Input {
 }
 
 /// A session that wants to come in.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Join {
     /// The link that it comes over.
     pub link: LinkId,
@@ -85,7 +85,7 @@ pub struct Join {
 }
 
 /// Where somebody left off who comes again.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Resume {
     /// Up to where they have the room.
     pub position: Position,
@@ -94,7 +94,7 @@ pub struct Resume {
 }
 
 /// A session and who it says it is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Newcomer {
     /// Its number on its connector.
     pub session: SessionId,
@@ -107,7 +107,7 @@ pub struct Newcomer {
 }
 
 /// A member that wants to read a page of the log.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Read {
     /// Its link.
     pub link: LinkId,
@@ -120,7 +120,7 @@ pub struct Read {
 }
 
 /// Which page of a log is wanted.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Query {
     /// Where it begins, and in which direction it goes.
     pub pages: Pages,
@@ -129,7 +129,7 @@ pub struct Query {
 }
 
 /// A direction in a log.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Pages {
     /// Entries above a seq, oldest first.
     After(Seq),
@@ -138,7 +138,7 @@ pub enum Pages {
 }
 
 /// Something that is said.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Publish {
     /// Who has to be answered.
     pub origin: Origin,
@@ -153,7 +153,7 @@ pub struct Publish {
 }
 
 /// What was found of a message that may have been stored before.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Sought {
     /// The message.
     pub publish: Publish,
@@ -162,7 +162,7 @@ pub struct Sought {
 }
 
 /// What a log has under some cmid.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Found {
     /// An entry.
     Entry {
@@ -180,7 +180,7 @@ pub enum Found {
 }
 
 /// Who published, and how they are answered.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Origin {
     /// A member.
     Session {
@@ -203,7 +203,7 @@ pub enum Origin {
 }
 
 /// To whom something is said.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Target {
     /// To everybody in the room.
     All,
@@ -212,7 +212,7 @@ pub enum Target {
 }
 
 /// A connector that brings its members.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Rejoin {
     /// Its link.
     pub link: LinkId,
@@ -230,7 +230,7 @@ pub struct Rejoin {
 }
 
 /// Entries of the log, in order, without holes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Replay {
     /// All entries above `from`; claims are left out.
     pub entries: Vec<Entry>,
@@ -241,7 +241,7 @@ pub struct Replay {
 }
 
 /// Whether a replay is complete (contract, rule 9).
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Verdict {
     /// All entries after the mark follow.
     Complete,
@@ -255,7 +255,7 @@ pub enum Verdict {
 }
 
 /// One stored entry that somebody said.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Entry {
     /// Its number.
     pub seq: Seq,
@@ -276,7 +276,7 @@ pub struct Entry {
 }
 
 /// To whom a stored entry is said.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Kind {
     /// To all.
     Message,
@@ -290,7 +290,7 @@ pub enum Kind {
 }
 
 /// How an append ended.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum AppendResult {
     /// All of it is stored; `at_ms` is the store's time.
     Stored {
@@ -309,7 +309,7 @@ pub enum AppendResult {
 }
 
 /// An entry of an append that was stored before under the same cmid.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Duplicate {
     /// Which one of the append, from 0.
     pub index: usize,

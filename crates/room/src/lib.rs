@@ -9,6 +9,9 @@
 //! join, leave, rejoin, link lost, tick ──▶ roster ──▶ reply, then presence
 //! ```
 //!
+//! Before it stands a [`Line`] of those who must not be let in before the shell has
+//! looked whether the room is still its own, and of whoever comes behind them.
+//!
 //! # Invariants
 //!
 //! * Nothing is replied to or pushed before it is stored.
@@ -22,6 +25,7 @@
 
 mod effect;
 mod input;
+mod line;
 mod log;
 mod machine;
 mod rejoin;
@@ -36,6 +40,7 @@ pub use input::{
     AppendResult, Duplicate, Entry, Found, Input, Join, Kind, Newcomer, Origin, Pages, Publish,
     Query, Read, Rejoin, Replay, Resume, Sought, Target, Verdict,
 };
+pub use line::{Command, Line, Who};
 pub use log::{Append, NewEntry};
 pub use machine::{Limits, Room};
 pub use roster::{Member, Place};

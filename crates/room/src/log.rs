@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    hash::{Hash, Hasher},
     sync::Arc,
 };
 
@@ -14,7 +15,7 @@ use model::{
 use crate::{Duplicate, Entry, Kind, Origin, Refusal};
 
 /// Entries to be stored behind `after`, all or none.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Append {
     /// The claim that allows it.
     pub term: Term,
@@ -25,7 +26,7 @@ pub struct Append {
 }
 
 /// An entry that has no number yet.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct NewEntry {
     /// Whether it is for all or for one.
     pub kind: Kind,
@@ -42,7 +43,7 @@ pub struct NewEntry {
 }
 
 /// One message on its way, and all who wait for it.
-#[derive(Debug)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(crate) struct Draft {
     pub(crate) entry: NewEntry,
     pub(crate) origins: Vec<Origin>,
@@ -50,7 +51,7 @@ pub(crate) struct Draft {
     pub(crate) redacted: bool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Log {
     pub(crate) term: Term,
     pub(crate) head: Seq,
@@ -68,7 +69,7 @@ pub(crate) struct Log {
     pending_max: usize,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Stored {
     pub(crate) seq: Seq,
     pub(crate) at_ms: u64,
@@ -274,5 +275,13 @@ impl Log {
     /// The entries above `after`, if the ring still has all of them.
     pub(crate) fn since(&self, after: Seq) -> Option<impl Iterator<Item = &Entry>> {
         (after >= self.ring_after).then(|| self.ring.iter().filter(move |entry| entry.seq > after))
+    }
+}
+
+impl Hash for Log {
+    /// All else follows from these.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.term, self.head, self.ring_after).hash(state);
+        (&self.pending, &self.in_flight, &self.ring).hash(state);
     }
 }

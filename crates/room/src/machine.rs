@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Bounds of one room.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Limits {
     /// Names that it may hold; more are refused with [`Refusal::RoomFull`]. Whoever
     /// was in when the room moved is not counted out by a re-join.
@@ -27,7 +27,7 @@ pub struct Limits {
 }
 
 /// A room. See the crate's documentation.
-#[derive(Debug)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Room {
     pub(crate) id: RoomId,
     pub(crate) epoch: Epoch,

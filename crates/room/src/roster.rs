@@ -1,11 +1,14 @@
 //! Who is in the room, and through which link.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    hash::{Hash, Hasher},
+};
 
 use model::{ConnectorId, Grant, Identity, LinkId, Seq, SessionId, UserName};
 
 /// One name in the room.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Member {
     /// The name.
     pub name: UserName,
@@ -23,7 +26,7 @@ pub struct Member {
 }
 
 /// Where a member is.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Place {
     /// Behind a link.
     Session {
@@ -61,7 +64,7 @@ impl Place {
 /// That order is the original's: grouped by connector, the groups in the order
 /// in which their first member came, members in the order in which they came
 /// (`channelService` of pomelo 2.2.7).
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Roster {
     members: HashMap<UserName, Member>,
     sessions: HashMap<(LinkId, SessionId), UserName>,
@@ -186,5 +189,17 @@ impl Roster {
         let in_order: usize = self.groups.iter().map(|(_, names)| names.len()).sum();
         assert_eq!(in_order, self.members.len());
         assert!(self.groups.iter().all(|(_, names)| !names.is_empty()));
+    }
+}
+
+impl Hash for Roster {
+    /// All else follows from the members and their order.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        for (connector, names) in &self.groups {
+            connector.hash(state);
+            for name in names {
+                self.members.get(name).hash(state);
+            }
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use chassis::{Policy, Tasks, World};
 use model::{Identity, Position, RoomId, Seq, UserName};
-use room::{Input, Origin, Pages, Publish, Query, Refusal};
+use room::{Command, Input, Origin, Pages, Publish, Query, Refusal};
 use rpc::{
     chat::v1::{
         self as pb, chat_service_client::ChatServiceClient, chat_service_server::ChatService,
@@ -25,7 +25,7 @@ use crate::{
     metrics::ReasonLabel,
     outbox::{Responses, TOO_SLOW},
     peers::Peers,
-    rooms::{Command, Rooms, Stored},
+    rooms::{Rooms, Stored},
     translate,
 };
 

@@ -4,13 +4,10 @@
 use std::collections::VecDeque;
 
 use model::{Fence, Identity, RoomId, Seq};
-use room::{Entry, Found, Input, Publish, Refusal, Replay, Resume, Sought};
+use room::{Command, Entry, Found, Input, Publish, Refusal, Replay, Resume, Sought};
 use store::{Page, Range};
 
-use crate::{
-    rooms::{Command, Rooms},
-    superseded, translate,
-};
+use crate::{rooms::Rooms, superseded, translate};
 
 /// Entries that one read of the store asks for.
 pub(crate) const PAGE: usize = 500;

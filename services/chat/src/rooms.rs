@@ -7,7 +7,6 @@
 mod claiming;
 mod commands;
 mod effects;
-mod line;
 mod list;
 mod lost;
 #[cfg(test)]
@@ -25,7 +24,7 @@ use std::{
 use chassis::{App, Clock, Tasks};
 use cluster::{Shard, View};
 use model::{Fence, LinkId, Position, RoomId, Seq};
-use room::{Input, Limits, Refusal, Room};
+use room::{Command, Input, Limits, Line, Refusal, Room};
 use rpc::chat::v1 as pb;
 use store::Store;
 use tokio::{
@@ -33,7 +32,7 @@ use tokio::{
     time::Instant,
 };
 
-use self::{claiming::Claimed, line::Line, list::Listed, lost::Lost};
+use self::{claiming::Claimed, list::Listed, lost::Lost};
 use crate::{
     content::ContentRules, history, metrics::Metrics, outbox::Outbox, read::REPLAYS_AT_ONCE,
 };
@@ -136,16 +135,6 @@ impl Open {
             self.redacted.clear();
         }
     }
-}
-
-/// An input and what decides whether it is served here.
-#[derive(Clone, Debug)]
-pub(crate) struct Command {
-    pub(crate) input: Input,
-    /// The highest fence that its sender has seen of the room.
-    pub(crate) seen: Fence,
-    /// True if it must not be sent elsewhere (again).
-    pub(crate) redirected: bool,
 }
 
 /// Silence of the store after which rooms are better served elsewhere, in milliseconds.

@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 use model::{ConnectorId, LinkId, RoomId, Seq, SessionId};
-use room::{Input, Join, Newcomer, Pages, Query, Read, Rejoin, Resume, Target};
+use room::{Command, Input, Join, Newcomer, Pages, Query, Read, Rejoin, Resume, Target};
 use rpc::{Malformed, chat::v1 as pb, convert};
 
-use crate::{history, rooms::Command};
+use crate::history;
 
 /// A command that is served by whoever has the room.
 pub(super) fn plain(input: Input) -> Command {

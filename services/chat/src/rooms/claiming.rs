@@ -7,10 +7,10 @@ use std::{
 };
 
 use model::{Fence, RoomId};
-use room::{Input, Refusal, Room};
+use room::{Command, Input, Refusal, Room};
 use tokio::time::Instant;
 
-use super::{Command, Open, Rooms, Slot, Stripe};
+use super::{Open, Rooms, Slot, Stripe};
 
 /// A shard claims a room at most once in this time, so that two which disagree do not
 /// take it from each other without end.

@@ -5,11 +5,11 @@ use std::collections::hash_map::Entry;
 
 use chassis::Policy;
 use model::{Fence, RoomId, Seq};
-use room::{Input, Refusal, Replay, Room};
+use room::{Command, Input, Refusal, Replay};
 use rpc::chat::v1::reply;
 use store::{Head, StoreError};
 
-use super::{CLAIM_WAITING_MAX, Command, Open, Rooms, Slot, Stripe};
+use super::{CLAIM_WAITING_MAX, Open, Rooms, Slot, Stripe};
 use crate::{history, read, translate};
 
 /// Rooms whose heads one call of the store may read.
@@ -127,7 +127,7 @@ impl Rooms {
             }
             return false;
         }
-        if needs_log(&open.room, &command.input)
+        if command.needs_log(&open.room)
             && let Some(who) = command.who()
         {
             open.line.begin_replay(who);
@@ -295,17 +295,5 @@ impl Rooms {
         if !open.line.is_empty() {
             self.want_head(id);
         }
-    }
-}
-
-/// True if what somebody missed has to be read of the log, and they may have it.
-fn needs_log(room: &Room, input: &Input) -> bool {
-    match input {
-        Input::Rejoin(rejoin) => !room.remembers(rejoin.mark),
-        Input::Join(join) => {
-            let beyond = |resume: &room::Resume| !room.remembers(resume.position);
-            join.resume.as_ref().is_some_and(beyond) && room.lets_in(&join.newcomer, join.link)
-        }
-        _ => false,
     }
 }

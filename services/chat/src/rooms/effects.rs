@@ -7,11 +7,11 @@ use std::{
 
 use chassis::Policy;
 use model::{Fence, LinkId, RoomId};
-use room::{Effect, Event, Input, Refusal};
+use room::{Command, Effect, Event, Input, Refusal};
 use rpc::chat::v1::{self as pb, RefusedReason, reply};
 use tokio::sync::oneshot;
 
-use super::{Command, Open, Rooms, Slot, Stored};
+use super::{Open, Rooms, Slot, Stored};
 use crate::{history, metrics::ReasonLabel, outbox::Outbox, read, translate};
 
 impl Rooms {

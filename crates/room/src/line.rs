@@ -9,28 +9,38 @@
 //! holds up nobody but themselves: what the same session asks after that (of a re-join:
 //! its link) waits, the others go on.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
-use model::{LinkId, SessionId};
-use room::{Input, Origin};
+use model::{Fence, LinkId, SessionId};
 
-use super::Command;
+use crate::{Input, Origin, Resume, Room};
+
+/// An input and what decides whether it is served here.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Command {
+    /// The input.
+    pub input: Input,
+    /// The highest fence that its sender has seen of the room.
+    pub seen: Fence,
+    /// True if it must not be sent elsewhere (again).
+    pub redirected: bool,
+}
 
 /// The commands that wait, in order.
-#[derive(Debug, Default)]
-pub(crate) struct Line {
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
+pub struct Line {
     waiting: VecDeque<Command>,
     /// So many of them were there when the read that is under way began.
     covered: usize,
     /// For whom the log is being read, and what of theirs waits for that.
-    held: HashMap<Who, Vec<Command>>,
+    held: BTreeMap<Who, Vec<Command>>,
     /// How many commands are held.
     held_count: usize,
 }
 
 /// Who asks: one session, or a link for all of its sessions.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub(crate) struct Who {
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Who {
     link: LinkId,
     session: Option<SessionId>,
 }
@@ -40,36 +50,41 @@ const WAITING_MAX: usize = 16 * 1024;
 
 impl Line {
     /// True if nobody waits for a read of the head.
-    pub(crate) fn is_empty(&self) -> bool {
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
 
     /// True if nobody waits for anything.
-    pub(crate) fn is_idle(&self) -> bool {
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
         self.waiting.is_empty() && self.held.is_empty()
     }
 
     /// True if there is no place for `command`. Who leaves needs none: the join before
     /// had one.
-    pub(crate) fn is_full_for(&self, command: &Command) -> bool {
+    #[must_use]
+    pub fn is_full_for(&self, command: &Command) -> bool {
         self.waiting.len() + self.held_count >= WAITING_MAX
             && !matches!(command.input, Input::Leave { .. })
     }
 
     /// Puts a command in line. True if a read has to be asked for.
-    pub(crate) fn push(&mut self, command: Command) -> bool {
+    #[must_use]
+    pub fn push(&mut self, command: Command) -> bool {
         self.waiting.push_back(command);
         self.waiting.len() == 1
     }
 
     /// A read begins: it answers for all who are here.
-    pub(crate) fn begin(&mut self) {
+    pub fn begin(&mut self) {
         self.covered = self.waiting.len();
     }
 
     /// The read has ended: gives whom it answers for, and those behind them who need
     /// none. If somebody is left, another read has to be asked for.
-    pub(crate) fn end(&mut self) -> Vec<Command> {
+    #[must_use]
+    pub fn end(&mut self) -> Vec<Command> {
         let covered = std::mem::take(&mut self.covered);
         let rest = self.waiting.iter().skip(covered);
         let count = covered + rest.take_while(|command| !command.needs_head()).count();
@@ -77,31 +92,34 @@ impl Line {
     }
 
     /// Behind whom a command has to wait until the log was read for them.
-    pub(crate) fn is_held(&self, command: &Command) -> Option<Who> {
+    #[must_use]
+    pub fn is_held(&self, command: &Command) -> Option<Who> {
         let who = command.who()?;
         [Who { session: None, ..who }, who].into_iter().find(|who| self.held.contains_key(who))
     }
 
     /// Lets a command wait behind somebody.
-    pub(crate) fn hold(&mut self, who: Who, command: Command) {
+    pub fn hold(&mut self, who: Who, command: Command) {
         self.held_count += 1;
         self.held.entry(who).or_default().push(command);
     }
 
     /// The log is being read for somebody.
-    pub(crate) fn begin_replay(&mut self, who: Who) {
+    pub fn begin_replay(&mut self, who: Who) {
         self.held.entry(who).or_default();
     }
 
     /// The log was read for somebody: gives what waited behind them, in order.
-    pub(crate) fn end_replay(&mut self, who: Who) -> Vec<Command> {
+    #[must_use]
+    pub fn end_replay(&mut self, who: Who) -> Vec<Command> {
         let behind = self.held.remove(&who).unwrap_or_default();
         self.held_count -= behind.len();
         behind
     }
 
     /// Gives all who wait: the room is given up.
-    pub(crate) fn clear(&mut self) -> Vec<Command> {
+    #[must_use]
+    pub fn clear(&mut self) -> Vec<Command> {
         let line = std::mem::take(self);
         line.held.into_values().flatten().chain(line.waiting).collect()
     }
@@ -109,18 +127,34 @@ impl Line {
 
 impl Command {
     /// True if it must not be answered by an owner that was superseded unawares.
-    pub(crate) fn needs_head(&self) -> bool {
+    #[must_use]
+    pub fn needs_head(&self) -> bool {
         matches!(self.input, Input::Join(_) | Input::Rejoin(_) | Input::Add { .. })
     }
 
     /// True if it comes to nothing without the store.
-    pub(crate) fn needs_store(&self) -> bool {
+    #[must_use]
+    pub fn needs_store(&self) -> bool {
         let is_said = matches!(self.input, Input::Publish(_) | Input::Read(_));
         self.needs_head() || is_said
     }
 
+    /// True if what somebody missed has to be read of the log, and they may have it.
+    #[must_use]
+    pub fn needs_log(&self, room: &Room) -> bool {
+        match &self.input {
+            Input::Rejoin(rejoin) => !room.remembers(rejoin.mark),
+            Input::Join(join) => {
+                let beyond = |resume: &Resume| !room.remembers(resume.position);
+                join.resume.as_ref().is_some_and(beyond) && room.lets_in(&join.newcomer, join.link)
+            }
+            _ => false,
+        }
+    }
+
     /// Who asks, if it is a connector.
-    pub(crate) fn who(&self) -> Option<Who> {
+    #[must_use]
+    pub fn who(&self) -> Option<Who> {
         let (link, session) = match &self.input {
             Input::Join(join) => (join.link, Some(join.newcomer.session)),
             Input::Leave { link, session, .. } => (*link, Some(*session)),
@@ -138,11 +172,11 @@ impl Command {
 
 #[cfg(test)]
 mod tests {
-    use model::{ConnectorId, Fence, Identity, LinkId, SessionId, UserName};
+    use model::{ConnectorId, Identity, UserName};
     use proptest::prelude::*;
-    use room::{Join, Newcomer};
 
     use super::*;
+    use crate::{Join, Newcomer};
 
     /// A command that is known by its number.
     fn command(number: u64, needs_head: bool) -> Command {
