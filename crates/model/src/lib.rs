@@ -1,4 +1,5 @@
-//! The vocabulary that every service must share: identifiers, limits, placement.
+//! The vocabulary that every service must share: identifiers, limits,
+//! placement, what is kept.
 //!
 //! The test for what belongs here: if two services disagreed about it, one room
 //! would be served in two places, or one name would be two people. Nothing here
@@ -9,6 +10,7 @@ mod id;
 mod placement;
 pub mod planted;
 mod position;
+pub mod retention;
 
 pub use digest::{RoomDigest, message_digest, roster_hash};
 pub use id::{

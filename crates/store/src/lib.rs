@@ -13,7 +13,6 @@ pub mod conformance;
 mod memory;
 mod postgres;
 mod raw;
-mod retention;
 mod sqlite;
 pub mod tools;
 mod types;
@@ -26,15 +25,13 @@ use model::{
 };
 
 pub use memory::{Memory, MemoryLimits};
+pub use model::retention::{KNOWN_MS, Retention};
 pub use postgres::{Postgres, PostgresOptions};
 pub use sqlite::{Purpose, Sqlite};
 pub use types::{
     Append, Appended, Body, Claim, Claimed, Cursor, Draft, Export, Found, Head, Page, Range,
-    Record, RecordKind, Retained, Retention, Row, Said, Superseded,
+    Record, RecordKind, Retained, Row, Said, Superseded,
 };
-
-/// How long a repeated cmid is known at least: no row younger than this is deleted.
-pub const KNOWN_MS: u64 = 24 * 3600 * 1000;
 
 /// How far back [`Store::superseded`] looks.
 pub const SUPERSEDED_MS: u64 = 10_000;

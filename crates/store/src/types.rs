@@ -1,6 +1,6 @@
 //! What stores are asked and what they answer.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use model::{Epoch, Fence, Gen, Identity, Position, RoomId, Seq, ShardId, Term, UserName};
@@ -163,21 +163,6 @@ pub struct Said {
     pub cmid: Bytes,
     /// True if the content was taken back.
     pub redacted: bool,
-}
-
-/// How long entries are kept.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Retention {
-    /// Older entries are taken.
-    pub age: Duration,
-    /// Of each room, at most this many newest entries are kept.
-    pub entries: u64,
-}
-
-impl Default for Retention {
-    fn default() -> Self {
-        Self { age: Duration::from_secs(30 * 24 * 3600), entries: 100_000 }
-    }
 }
 
 /// How far a walk over all rooms has come.

@@ -1,13 +1,13 @@
 //! Redaction and retention.
 
 use deadpool_postgres::{ClientWrapper, Transaction};
-use model::{RoomId, Seq, Term};
-
-use super::connect::Fault;
-use crate::{
-    Cursor, KNOWN_MS, Retained, Retention, raw,
+use model::{
+    RoomId, Seq, Term,
     retention::{self, Facts, Slim},
 };
+
+use super::connect::Fault;
+use crate::{Cursor, KNOWN_MS, Retained, Retention, raw};
 
 pub(super) async fn redact(client: &ClientWrapper, room: &RoomId, seq: Seq) -> Result<bool, Fault> {
     let empty = "update shaddock_entry e set body = null from shaddock_room r

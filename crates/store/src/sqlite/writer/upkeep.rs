@@ -1,16 +1,16 @@
 //! Retention.
 
-use model::{Seq, Term};
+use model::{
+    Seq, Term,
+    retention::{self, Facts, Slim},
+};
 use rusqlite::params;
 
 use super::{
     super::{SEQ_MAX, place},
     Writer,
 };
-use crate::{
-    Cursor, Retained, Retention, raw,
-    retention::{self, Facts, Slim},
-};
+use crate::{Cursor, Retained, Retention, raw};
 
 impl Writer {
     pub(in super::super) fn retain(

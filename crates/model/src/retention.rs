@@ -1,43 +1,68 @@
 //! What a step of retention takes: the same for every store with tables.
 
-use model::{Seq, Term};
+use std::time::Duration;
 
-use crate::{KNOWN_MS, Retention};
+use crate::{Seq, Term};
+
+/// How long a repeated cmid is known at least: no row younger than this is deleted.
+pub const KNOWN_MS: u64 = 24 * 3600 * 1000;
+
+/// How long entries are kept.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Retention {
+    /// Older entries are taken.
+    pub age: Duration,
+    /// Of each room, at most this many newest entries are kept.
+    pub entries: u64,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { age: Duration::from_secs(30 * 24 * 3600), entries: 100_000 }
+    }
+}
 
 /// One row, as far as retention looks at it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Slim {
-    pub(crate) seq: Seq,
-    pub(crate) is_claim: bool,
-    pub(crate) at_ms: u64,
+pub struct Slim {
+    /// Its number.
+    pub seq: Seq,
+    /// True if nobody said it.
+    pub is_claim: bool,
+    /// When it was stored, milliseconds since 1970.
+    pub at_ms: u64,
 }
 
 /// A room, as far as retention looks at it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Facts {
-    pub(crate) now_ms: u64,
-    pub(crate) head: Seq,
+pub struct Facts {
+    /// The store's clock, milliseconds since 1970.
+    pub now_ms: u64,
+    /// Its newest entry.
+    pub head: Seq,
     /// The last claim, which says who the owner is, and stays.
-    pub(crate) claim: Term,
-    pub(crate) taken: Seq,
+    pub claim: Term,
+    /// The highest seq that was taken so far.
+    pub taken: Seq,
 }
 
 /// What to do to a room, in one transaction.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Plan {
+pub struct Plan {
     /// The room's new `taken`.
-    pub(crate) taken: Seq,
+    pub taken: Seq,
     /// Rows above the old `taken` up to this one lose their content.
-    pub(crate) empty_to: Seq,
+    pub empty_to: Seq,
     /// Rows up to this one are deleted, without the last claim.
-    pub(crate) delete_to: Seq,
+    pub delete_to: Seq,
     /// True if there may be more to do in this room.
-    pub(crate) more: bool,
+    pub more: bool,
 }
 
 /// Decides. `above` are the rows above `taken`, `lowest` those that are left without
 /// the last claim; of both the first ones, `limit` at most.
-pub(crate) fn plan(
+#[must_use]
+pub fn plan(
     policy: Retention,
     facts: Facts,
     lowest: &[Slim],
@@ -66,15 +91,14 @@ pub(crate) fn plan(
 
 impl Plan {
     /// True if nothing changes.
-    pub(crate) fn is_idle(&self, facts: Facts) -> bool {
+    #[must_use]
+    pub fn is_idle(&self, facts: Facts) -> bool {
         self.taken == facts.taken && self.delete_to == Seq(0)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     const HOUR: u64 = 3_600_000;
