@@ -3,6 +3,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
+import { connect as connectHttp2 } from 'node:http2';
 import { createConnection, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -37,10 +38,10 @@ export class Standalone {
   }
 
   async start() {
-    this.ports ??= await freePorts(3);
-    const [web, gate, connector] = this.ports.map((port) => `127.0.0.1:${port}`);
-    const flags = { web, 'gate-client': gate, 'connector-client': connector };
-    const anyPort = ['gate-grpc', 'connector-grpc', 'chat-grpc', 'admin'];
+    this.ports ??= await freePorts(4);
+    const [web, gate, connector, chat] = this.ports.map((port) => `127.0.0.1:${port}`);
+    const flags = { web, 'gate-client': gate, 'connector-client': connector, 'chat-grpc': chat };
+    const anyPort = ['gate-grpc', 'connector-grpc', 'admin'];
     for (const name of anyPort) flags[name] = '127.0.0.1:0';
     const args = Object.entries(flags).flatMap(([name, addr]) => [`--${name}-addr`, addr]);
     // In a folder of its own: what it stores is there when it is started again.
@@ -56,6 +57,16 @@ export class Standalone {
 
   get url() {
     return `http://127.0.0.1:${this.ports[0]}/`;
+  }
+
+  /** Says something in a room, as a back end does. */
+  publish(room, name, content) {
+    return this.#call('ChatService/Publish', [text(1, room), text(2, name), text(4, content)]);
+  }
+
+  /** Takes the content of a message away, as an operator does. */
+  redact(room, seq) {
+    return this.#call('ChatRemote/Redact', [text(1, room), number(3, seq)]);
   }
 
   /** The end of what it printed, to explain a failure. */
@@ -77,6 +88,30 @@ export class Standalone {
     rmSync(this.#folder, { recursive: true, force: true });
   }
 
+  /** A unary gRPC call. Rejects unless its status is OK. */
+  async #call(method, fields) {
+    const session = connectHttp2(`http://127.0.0.1:${this.ports[3]}`);
+    try {
+      const stream = session.request({
+        ':method': 'POST',
+        ':path': `/chat.v1.${method}`,
+        'content-type': 'application/grpc',
+        te: 'trailers',
+      });
+      let status;
+      const read = (headers) => (status = headers['grpc-status'] ?? status);
+      stream.on('response', read).on('trailers', read).resume();
+      const body = Buffer.concat(fields);
+      const head = Buffer.alloc(5);
+      head.writeUInt32BE(body.length, 1);
+      stream.end(Buffer.concat([head, body]));
+      await once(stream, 'close');
+      if (status !== '0') throw new Error(`${method}: status ${status}`);
+    } finally {
+      session.close();
+    }
+  }
+
   async #listening(port) {
     const deadline = Date.now() + PATIENCE_MS;
     while (!(await accepts(port))) {
@@ -87,6 +122,21 @@ export class Standalone {
       await pause(50);
     }
   }
+}
+
+/** A field of a protobuf message that holds text. */
+function text(tag, value) {
+  const bytes = Buffer.from(value);
+  return Buffer.concat([Buffer.from([(tag << 3) | 2, ...varint(bytes.length)]), bytes]);
+}
+
+/** A field of a protobuf message that holds a number. */
+function number(tag, value) {
+  return Buffer.from([tag << 3, ...varint(value)]);
+}
+
+function varint(value) {
+  return value < 0x80 ? [value] : [(value & 0x7f) | 0x80, ...varint(value >>> 7)];
 }
 
 function accepts(port) {
@@ -139,6 +189,13 @@ export class Browser {
     page.on('pageerror', (error) => this.#errors.push(String(error)));
     await page.goto(this.#url);
     return page;
+  }
+
+  /** A second window of the same person, with a copy of what the first one keeps. */
+  async duplicate(page) {
+    const opened = page.waitForEvent('popup');
+    await page.evaluate(() => void window.open(location.href));
+    return opened;
   }
 
   /** What browsers complained about since the last time. */

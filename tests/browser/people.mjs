@@ -37,6 +37,11 @@ export async function tip(page, content) {
   await page.locator('.tip').filter({ hasText: content }).first().waitFor();
 }
 
+/** All that was said, from the first to the last line, in messages of one kind. */
+export async function texts(page, kind = '.message') {
+  return page.locator(`${kind} .bubble`).allTextContents();
+}
+
 /** The names in the list, our own first. */
 export async function people(page) {
   return page.locator('#people-list .person-name').allTextContents();

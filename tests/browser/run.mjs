@@ -13,6 +13,7 @@ import { fileURLToPath } from 'node:url';
 
 import { lowContrasts } from './contrast.mjs';
 import { Browser, Checks, Standalone } from './harness.mjs';
+import { lasting } from './lasting.mjs';
 import {
   choose,
   delivered,
@@ -24,6 +25,7 @@ import {
   overflows,
   people,
   say,
+  texts,
   tip,
 } from './people.mjs';
 
@@ -67,6 +69,7 @@ async function everything() {
   await refusals(alice, bob);
   await scrolling(alice, bob);
   await looks(alice);
+  await lasting({ browser, server, check, shot });
   await check('no error and no CSP violation in any console', () => {
     assert.deepEqual(browser.takeErrors(), []);
   });
@@ -260,8 +263,9 @@ async function crash(alice, bob) {
       await page.locator('#banner:not([hidden])').filter({ hasText: 'connection' }).waitFor();
       await page.locator('#status-dot:not(.on)').waitFor();
     }
-    await say(alice, 'typed while offline');
-    assert.equal(await alice.locator('#message').inputValue(), 'typed while offline');
+    for (const text of ['typed while away', 'and one more', 'and a third']) await say(alice, text);
+    assert.equal(await alice.locator('.message[data-state="sending"] .mark[aria-label="Being sent"]').count(), 3);
+    assert.equal(await alice.locator('#message').inputValue(), '');
     await shot(alice, 'lost');
   });
   await check('when it is started again, everybody is back by themselves', async () => {
@@ -269,16 +273,25 @@ async function crash(alice, bob) {
     for (const [page, name] of [[alice, 'alice'], [bob, 'bob']]) {
       await online(page);
       await page.locator('#banner').waitFor({ state: 'hidden' });
-      await tip(page, 'You are back.');
+      await tip(page, /^You are back\.$/);
       await page.locator('#status-text').filter({ hasText: `Online as ${name}` }).waitFor();
       assert.equal(await page.locator('#room-name').textContent(), ROOM);
     }
     for (const page of [alice, bob]) await listed(page, ['alice', 'bob']);
   });
+  await check('what was said before is still there, what was typed is sent once, in its order', async () => {
+    for (const page of [alice, bob]) await delivered(page, 'and a third');
+    const before = await texts(bob, '.message:not(.whisper)');
+    assert.deepEqual(before.slice(-3), ['typed while away', 'and one more', 'and a third']);
+    assert.deepEqual(await texts(alice, '.message:not(.whisper)'), before);
+    assert.ok(before.includes('while you were reading'));
+    assert.equal(new Set(before).size, before.length, 'nothing is there twice');
+    await alice.reload();
+    await online(alice);
+    await delivered(alice, 'and a third');
+    assert.deepEqual(await texts(alice, '.message:not(.whisper)'), before);
+  });
   await check('and they can go on talking', async () => {
-    await alice.locator('#message').press('Enter');
-    await delivered(bob, 'typed while offline');
-    await delivered(alice, 'typed while offline');
     await say(bob, 'welcome back');
     await delivered(alice, 'welcome back');
     await shot(bob, 'back');

@@ -45,6 +45,8 @@ export class PomeloError extends Error {
 /**
  * Connects and shakes hands.
  *
+ * @param options.user what the handshake says of the user; what the server says of
+ *   it in turn is the client's `user`
  * @param options.cacheKey where the server's schemas and dictionary are kept
  *   between connections; different kinds of servers need different keys
  * @param options.onPush called with (route, body) for each push
@@ -59,6 +61,8 @@ export function connect(url, options = {}) {
 }
 
 class Client {
+  /** What the server's handshake said beside `sys`. */
+  user = null;
   #socket;
   #options;
   #settle;
@@ -138,7 +142,7 @@ class Client {
       protoVersion: this.#cache.protos?.version ?? 0,
       dictVersion: this.#cache.dict?.version,
     };
-    this.#sendPackage(PackageType.HANDSHAKE, utf8(JSON.stringify({ sys })));
+    this.#sendPackage(PackageType.HANDSHAKE, utf8(JSON.stringify({ sys, user: this.#options.user })));
   }
 
   #received(data) {
@@ -171,10 +175,11 @@ class Client {
     }
   }
 
-  #handshake({ code, sys }) {
+  #handshake({ code, sys, user }) {
     if (this.#state !== 'connecting') return;
     if (code !== 200) return this.#end(`handshake refused with ${code}`);
     this.#learn(sys ?? {});
+    this.user = user ?? null;
     this.#heartbeat.start((Number(sys?.heartbeat) || 0) * 1000);
     this.#sendPackage(PackageType.HANDSHAKE_ACK);
     this.#state = 'open';

@@ -6,8 +6,17 @@ import { PomeloError } from './pomelo.js';
 const CONFIG_TIMEOUT_MS = 10_000;
 
 /**
+ * A longer request is not even sent: the server would end the connection, where
+ * a somewhat shorter one is merely refused. In UTF-16 units, of up to 3 bytes.
+ */
+const REQUEST_LEN_MAX = 64 * 1024;
+
+/** What we ask for, so that messages have numbers; older servers ignore it. */
+const USER = Object.freeze({ shaddock: 1 });
+
+/**
  * A server's refusal to let us in. `reason` is one of
- * `taken`, `invalid`, `busy`, `noServer`, `refused`.
+ * `taken`, `denied`, `invalid`, `busy`, `noServer`, `refused`.
  */
 export class Refused extends Error {
   constructor(reason, code) {
@@ -47,30 +56,59 @@ export class ConfigSource {
 }
 
 /**
- * Asks the gate for a connector, and enters the room there.
+ * Asks the gate for a connector, and enters the room there, as who shows `secret`,
+ * and with what follows `resume`, if the server knows of such things.
  *
- * @returns `{ client, users }`
+ * @returns `{ client, users }`, and if messages have numbers there, `log`:
+ *   `{ kind, position }`, see `readLog`
  * @throws Refused if a server says no, PomeloError if none says anything
  */
-export async function enterRoom({ connect, config, location }, { name, room, ...hooks }) {
+export async function enterRoom(deps, { name, room, secret, resume, ...hooks }) {
+  const { connect, config, location } = deps;
   const known = await config.get(hooks.signal);
   const entry = await askGate(connect, socketUrl(known.gate, location), name, hooks.signal);
   const client = await connect(connectorUrl(known, entry, location), {
     cacheKey: 'shaddock.connector',
+    user: USER,
     ...hooks,
   });
   try {
-    const reply = await client.request('connector.entryHandler.enter', {
-      username: name,
-      rid: room,
-    });
+    const isNumbered = client.user?.shaddock === USER.shaddock;
+    const body = { username: name, rid: room };
+    if (isNumbered) Object.assign(body, { secret, resume: resume ?? undefined });
+    const reply = await client.request('connector.entryHandler.enter', body);
     if (!Array.isArray(reply.users)) throw enterRefusal(reply);
-    return { client, users: reply.users.map(String) };
+    const log = isNumbered && reply.position ? readLog(reply) : null;
+    return { client, users: reply.users.map(String), log };
   } catch (error) {
     // Left open it would be closed by the server some time later, and that
     // would look like the loss of whatever connection comes next.
     client.close();
     throw error;
+  }
+}
+
+/**
+ * Where the room's log is: `position` is where what we have of it begins anew, or
+ * `null` if all that we miss follows.
+ */
+function readLog({ position, verdict }) {
+  const kind = verdict?.kind ?? null;
+  if (kind === 'complete') return { kind, position: null };
+  // What follows begins with this message, however far the room is.
+  const seq = kind === 'truncated' ? verdict.first - 1 : position.seq;
+  return { kind, position: { epoch: position.epoch, seq } };
+}
+
+/** What `client` is answered: `{ code, error, … }`, also if that is nothing. */
+export async function ask(client, route, body) {
+  if (JSON.stringify(body).length > REQUEST_LEN_MAX) return { code: 413, error: '' };
+  try {
+    const reply = await client.request(route, body);
+    const error = typeof reply.error === 'string' ? reply.error : '';
+    return { ...reply, code: reply.code || (reply.error ? 500 : 200), error };
+  } catch (error) {
+    return { code: error instanceof PomeloError ? error.kind : 400, error: '' };
   }
 }
 
@@ -90,7 +128,8 @@ function gateReason(code) {
   return code === 429 ? 'busy' : 'noServer';
 }
 
-function enterRefusal({ code, error }) {
+function enterRefusal({ code, error, verdict }) {
+  if (verdict?.kind === 'denied') return new Refused('denied', code);
   // The original marks a name in use by `error: true`, beside code 500.
   if (error === true) return new Refused('taken', code);
   if (code === 400) return new Refused('invalid', code);

@@ -16,6 +16,7 @@ export class ComposerView {
   #target = byId('target');
   #clear = byId('target-clear');
   #counter = byId('counter');
+  #why = byId('composer-why');
   #to = EVERYBODY;
   #t;
   #actions;
@@ -35,6 +36,11 @@ export class ComposerView {
 
   focus() {
     this.#message.focus();
+  }
+
+  /** Says why what is written could not be taken, or nothing. */
+  explain(why) {
+    this.#why.textContent = why;
   }
 
   /** Puts a text back, to be changed and sent again. */
@@ -79,6 +85,7 @@ export class ComposerView {
   }
 
   #changed() {
+    this.explain('');
     const box = this.#message;
     box.style.setProperty('height', 'auto');
     box.style.setProperty('height', `${Math.min(box.scrollHeight, HEIGHT_MAX_PX)}px`);

@@ -1,6 +1,7 @@
 /** The messages of the room: what a `Timeline` tells, as elements. */
 
-import { avatar, button, byId, element, icon } from './dom.js';
+import { byId, element } from './dom.js';
+import { MessageView } from './view-message.js';
 
 /** Messages of one author that are closer than this are shown as one block. */
 const GROUP_MS = 3 * 60_000;
@@ -8,86 +9,183 @@ const GROUP_MS = 3 * 60_000;
 /** Nearer to the end than this counts as being at the end, in pixels. */
 const END_SLACK_PX = 40;
 
-/** After these a second try of the same text can succeed. */
-const RETRIABLE = new Set([429, 500, 503, 'timeout', 'closed']);
+/** Nearer to the beginning than this, older messages are wanted. */
+const BEGIN_SLACK_PX = 240;
 
-/** After these the message may have arrived all the same. */
-const UNSURE = new Set([503, 'timeout', 'closed']);
+/** A page of old messages is not read aloud: so long nothing is. */
+const QUIET_MS = 300;
+
+/** What lies before the first message, and its words. */
+const EDGES = {
+  more: '',
+  loading: 'edgeLoading',
+  failed: 'edgeFailed',
+  start: 'edgeStart',
+  gone: 'edgeGone',
+  full: 'edgeFull',
+};
 
 export class LogView {
   #log = byId('log');
+  #edge = byId('edge');
+  #edgeText = byId('edge-text');
+  #loadOlder = byId('load-older');
   #toNewest = byId('to-newest');
   #nodes = new Map();
   #lines = new WeakMap();
   #t;
   #actions;
-  #clock;
+  #messages;
+  #paging = null;
+  #quiet = null;
+  #state = null;
+  #follows = true;
 
-  /** `actions`: retry(line), edit(line), discard(line), whisper(name), isHere(name). */
+  /** `actions`: those of `MessageView`, and loadOlder(), trim(), announce(text). */
   constructor(t, language, actions) {
     this.#t = t;
     this.#actions = actions;
-    this.#clock = new Intl.DateTimeFormat(language, { timeStyle: 'short' });
+    this.#messages = new MessageView(t, language, actions);
     this.#log.setAttribute('aria-label', t('messages'));
     byId('to-newest-text').textContent = t('newMessages');
     this.#toNewest.addEventListener('click', () => this.scrollToEnd());
-    this.#log.addEventListener('scroll', () => {
-      if (this.#atEnd()) this.#toNewest.hidden = true;
-    });
+    this.#loadOlder.addEventListener('click', () => actions.loadOlder());
+    this.#log.addEventListener('scroll', () => this.#scrolled());
     // A keyboard that slides in, or a growing text box, must not hide the end.
-    let wasAtEnd = true;
-    this.#log.addEventListener('scroll', () => (wasAtEnd = this.#atEnd()));
-    new ResizeObserver(() => wasAtEnd && this.scrollToEnd()).observe(this.#log);
+    new ResizeObserver(() => this.#follows && this.scrollToEnd()).observe(this.#log);
   }
 
   scrollToEnd() {
     this.#log.scrollTop = this.#log.scrollHeight;
+    this.#follows = true;
     this.#toNewest.hidden = true;
   }
 
   added(line, before) {
-    const follow = this.#atEnd() || (line.mine && line.floating);
-    const node = line.kind === 'tip' ? this.#tip(line) : this.#message(line);
+    const follow = this.#atEnd() || (line.mine && line.state === 'sending');
+    const node = line.kind === 'tip' ? this.#tip(line) : this.#messages.create(line);
     this.#nodes.set(line.id, node);
     this.#lines.set(node, line);
-    this.#insert(node, before);
-    if (follow) this.scrollToEnd();
-    else if (line.kind === 'message') this.#toNewest.hidden = false;
+    this.#keepingSight(() => this.#insert(node, before));
+    if (this.#paging) return;
+    if (follow) {
+      this.scrollToEnd();
+      this.#actions.trim();
+    } else if (line.kind === 'message') {
+      this.#toNewest.hidden = false;
+    }
   }
 
   updated(line) {
     const node = this.#nodes.get(line.id);
     if (!node) return;
     const follow = this.#atEnd();
-    node.querySelector('.bubble').textContent = line.content;
-    this.#delivery(node, line);
-    if (follow) this.scrollToEnd();
+    this.#messages.update(node, line);
+    if (follow && !this.#paging) this.scrollToEnd();
   }
 
   moved(line, before) {
     const node = this.#nodes.get(line.id);
     const next = node.nextElementSibling;
+    const hadFocus = node.contains(document.activeElement);
     this.#insert(node, before);
     this.#group(next);
+    if (hadFocus) this.#log.focus({ preventScroll: true });
   }
 
   removed(line) {
     const node = this.#nodes.get(line.id);
     const next = node.nextElementSibling;
+    const hadFocus = node.contains(document.activeElement);
     this.#nodes.delete(line.id);
-    node.remove();
-    this.#group(next);
+    this.#keepingSight(() => {
+      node.remove();
+      this.#group(next);
+    });
+    if (hadFocus) this.#log.focus({ preventScroll: true });
   }
 
   cleared() {
+    for (const node of this.#nodes.values()) node.remove();
     this.#nodes.clear();
-    this.#log.replaceChildren();
     this.#toNewest.hidden = true;
+  }
+
+  /** A page of history follows. What is in sight stays where it is. */
+  pageBegins() {
+    this.#paging = { follow: this.#atEnd(), sight: this.#sight() };
+    this.#log.setAttribute('aria-live', 'off');
+  }
+
+  pageEnds(count) {
+    const { follow, sight } = this.#paging;
+    this.#paging = null;
+    if (follow) this.scrollToEnd();
+    else this.#restore(sight);
+    clearTimeout(this.#quiet);
+    this.#quiet = setTimeout(() => this.#log.setAttribute('aria-live', 'polite'), QUIET_MS);
+    if (!follow && count > 0) this.#actions.announce(this.#t('olderLoaded', { count }));
+  }
+
+  edgeChanged(edge) {
+    if (edge === this.#state) return;
+    const hadFocus = document.activeElement === this.#loadOlder;
+    this.#state = edge;
+    const canLoad = edge === 'more' || edge === 'failed';
+    this.#keepingSight(() => {
+      this.#edge.hidden = edge === null;
+      this.#edge.dataset.edge = edge;
+      this.#edgeText.textContent = EDGES[edge] ? this.#t(EDGES[edge]) : '';
+      this.#loadOlder.hidden = !canLoad;
+    });
+    if (hadFocus && !canLoad) this.#log.focus({ preventScroll: true });
+    // Perhaps there is still room above. A moment later: a page may just be shown.
+    if (edge === 'more') requestAnimationFrame(() => this.#wantOlder());
+  }
+
+  #scrolled() {
+    this.#follows = this.#atEnd();
+    if (this.#follows) this.#toNewest.hidden = true;
+    this.#wantOlder();
+  }
+
+  #wantOlder() {
+    const isShown = this.#log.clientHeight > 0;
+    if (isShown && this.#state === 'more' && this.#log.scrollTop < BEGIN_SLACK_PX) {
+      this.#actions.loadOlder();
+    }
   }
 
   #atEnd() {
     const { scrollHeight, scrollTop, clientHeight } = this.#log;
     return scrollHeight - scrollTop - clientHeight < END_SLACK_PX;
+  }
+
+  /** Changes something above or below what is read, which stays where it is. */
+  #keepingSight(change) {
+    if (this.#paging || this.#atEnd()) return change();
+    const sight = this.#sight();
+    change();
+    this.#restore(sight);
+  }
+
+  /** The first line in sight, and how far down it is. */
+  #sight() {
+    const top = this.#log.scrollTop;
+    const lines = this.#log.children;
+    // The lines are in order, and there may be thousands.
+    let [low, high] = [0, lines.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (lines[middle].offsetTop + lines[middle].offsetHeight > top) high = middle;
+      else low = middle + 1;
+    }
+    const node = lines[low] === this.#edge ? lines[low + 1] : lines[low];
+    return node ? { node, above: node.offsetTop - top } : null;
+  }
+
+  #restore(sight) {
+    if (sight?.node.isConnected) this.#log.scrollTop = sight.node.offsetTop - sight.above;
   }
 
   #insert(node, before) {
@@ -98,15 +196,15 @@ export class LogView {
 
   /** Hides the head of a message that goes on where the one above it stopped. */
   #group(node) {
-    if (!node) return;
-    const line = this.#lines.get(node);
+    const line = node && this.#lines.get(node);
+    if (!line) return;
     const above = this.#lines.get(node.previousElementSibling);
     const goesOn =
       above?.kind === 'message' &&
       line.kind === 'message' &&
       above.from === line.from &&
       above.target === line.target &&
-      line.at - above.at < GROUP_MS;
+      Math.abs(line.at - above.at) < GROUP_MS;
     node.classList.toggle('grouped', Boolean(goesOn));
   }
 
@@ -114,77 +212,5 @@ export class LogView {
     const node = element('p', `line tip ${line.key}`);
     node.append(element('span', '', this.#t(line.key, { name: line.about })));
     return node;
-  }
-
-  #message(line) {
-    const whisper = line.target !== '*';
-    const node = element('article', 'line message');
-    node.classList.toggle('mine', line.mine);
-    node.classList.toggle('whisper', whisper);
-    const body = element('div', 'body');
-    body.append(this.#head(line, whisper), element('p', 'bubble', line.content));
-    node.append(avatar(line.from), body);
-    this.#delivery(node, line);
-    return node;
-  }
-
-  #head(line, whisper) {
-    const head = element('p', 'head');
-    if (line.mine) {
-      head.append(element('span', 'author', line.from));
-    } else {
-      const author = button('author', line.from, () => this.#actions.whisper(line.from));
-      author.title = this.#t('whisperTo', { name: line.from });
-      head.append(author);
-    }
-    if (whisper) {
-      const words = line.mine
-        ? this.#t('whisperedTo', { name: line.target })
-        : this.#t('whisperedToYou');
-      const mark = element('span', 'whisper-mark');
-      mark.append(icon('lock'), words);
-      head.append(' ', mark);
-    }
-    const time = element('time', '', this.#clock.format(line.at));
-    time.dateTime = new Date(line.at).toISOString();
-    head.append(' ', time);
-    return head;
-  }
-
-  #delivery(node, line) {
-    node.classList.toggle('sending', line.state === 'sending');
-    node.classList.toggle('failed', line.state === 'failed');
-    node.dataset.state = line.state;
-    if (line.code !== undefined) node.dataset.code = line.code;
-    node.querySelector('.delivery')?.remove();
-    if (line.state === 'sending') {
-      const text = element('p', 'delivery', this.#t('sending'));
-      // For most messages it is over in a moment, and not worth a word.
-      text.setAttribute('aria-hidden', 'true');
-      node.querySelector('.body').append(text);
-    } else if (line.state === 'failed') {
-      node.querySelector('.body').append(this.#failure(line));
-    }
-  }
-
-  #failure(line) {
-    const key = UNSURE.has(line.code) ? 'unsure' : 'failed';
-    const text = element('p', 'delivery', this.#t(key, { why: this.#why(line) }));
-    const { retry, edit, discard } = this.#actions;
-    const again = RETRIABLE.has(line.code)
-      ? button('link', this.#t('retry'), () => retry(line))
-      : button('link', this.#t('edit'), () => edit(line));
-    text.append(' ', again, ' ', button('link', this.#t('discard'), () => discard(line)));
-    return text;
-  }
-
-  #why({ code, target }) {
-    if (target !== '*' && (code === 404 || (code === 500 && !this.#actions.isHere(target)))) {
-      return this.#t('failedAbsent', { name: target });
-    }
-    const known = new Set([400, 413, 429, 503]);
-    if (known.has(code)) return this.#t(`failed${code}`);
-    if (code === 'timeout') return this.#t('failedTimeout');
-    return this.#t(code === 'closed' ? 'failedClosed' : 'failed500');
   }
 }

@@ -34,23 +34,28 @@ export class View {
     this.#log = new LogView(t, language, {
       isHere,
       whisper: (name) => isHere(name) && choose(name),
-      retry: (line) => this.#chat.retry(line) || this.#offline(),
+      retry: (line) => this.#taken(this.#chat.retry(line)),
       discard: (line) => this.#chat.discard(line),
       edit: (line) => {
         this.#chat.discard(line);
         this.#composer.edit(line.content);
       },
+      loadOlder: () => this.#chat.loadOlder(),
+      trim: () => this.#chat.trim(),
+      announce: (text) => (byId('announcer').textContent = text),
     });
     this.#listen();
     this.#fillIn();
   }
 
-  /** The one that does what the user wants. */
+  /** The one that does what the user wants. A reload goes on where it left off. */
   serve(chat) {
     this.#chat = chat;
+    // Unless the address leads elsewhere.
+    if (['', chat.stayedIn].includes(roomOfAddress())) chat.restore();
   }
 
-  phaseChanged(phase, { name, room, problem }) {
+  phaseChanged(phase, { name, room, problem, keepsUnsent }) {
     const inside = phase === 'in' || phase === 'lost';
     const wasInside = !byId('chat').hidden;
     this.#me = name;
@@ -60,7 +65,7 @@ export class View {
     byId('login-button').disabled = phase === 'entering';
     byId('login-button').textContent = this.#t(phase === 'entering' ? 'entering' : 'enter');
     byId('login-problem').textContent = problem ? this.#t(problem.key, problem) : '';
-    this.#connection(phase === 'in');
+    this.#connection(phase === 'in', keepsUnsent);
     if (inside && !wasInside) this.#enterRoom();
     if (phase === 'out') this.#showLogin(problem);
     this.#retitle();
@@ -84,7 +89,7 @@ export class View {
 
   lineAdded(line, before) {
     this.#log.added(line, before);
-    if (document.hidden && line.kind === 'message' && !line.mine) {
+    if (document.hidden && line.kind === 'message' && !line.mine && !line.old) {
       this.#unread += 1;
       this.#retitle();
     }
@@ -106,6 +111,18 @@ export class View {
     this.#log.cleared();
   }
 
+  pageBegins() {
+    this.#log.pageBegins();
+  }
+
+  pageEnds(count) {
+    this.#log.pageEnds(count);
+  }
+
+  edgeChanged(edge) {
+    this.#log.edgeChanged(edge);
+  }
+
   #listen() {
     byId('login-form').addEventListener('submit', (event) => {
       event.preventDefault();
@@ -117,8 +134,9 @@ export class View {
     byId('leave').addEventListener('click', () => this.#chat.leave());
     byId('try-now').addEventListener('click', () => this.#chat.wake());
     addEventListener('online', () => this.#chat.wake());
+    addEventListener('pagehide', () => this.#chat.suspend());
     document.addEventListener('visibilitychange', () => {
-      if (document.hidden) return;
+      if (document.hidden) return this.#chat.suspend();
       this.#unread = 0;
       this.#retitle();
       this.#chat.wake();
@@ -153,6 +171,7 @@ export class View {
     byId('room-name').textContent = this.#room;
     this.#composer.reset();
     this.#choose(EVERYBODY);
+    this.#log.scrollToEnd();
   }
 
   #showLogin(problem) {
@@ -163,13 +182,14 @@ export class View {
     field.select();
   }
 
-  #connection(online) {
+  #connection(online, keepsUnsent) {
     const status = online ? this.#t('online', { name: this.#me }) : this.#t('offline');
+    const banner = online ? '' : this.#t(keepsUnsent ? 'bannerKept' : 'bannerLost');
     byId('status-text').textContent = status;
     byId('status-dot').classList.toggle('on', online);
     byId('banner').hidden = online;
-    byId('banner-text').textContent = online ? '' : this.#t('bannerLost');
-    byId('announcer').textContent = online ? '' : this.#t('bannerLost');
+    byId('banner-text').textContent = banner;
+    byId('announcer').textContent = banner;
   }
 
   #choose(name) {
@@ -180,13 +200,15 @@ export class View {
   }
 
   #send(content, target) {
-    return this.#chat.send(content, target) || this.#offline();
+    return this.#taken(this.#chat.send(content, target));
   }
 
-  #offline() {
-    byId('announcer').textContent = this.#t('notConnected');
-    byId('banner-text').textContent = this.#t('notConnected');
-    return false;
+  /** Whether a message was taken; if not, the user is told why. */
+  #taken(problem) {
+    const text = problem ? this.#t(problem) : '';
+    byId('announcer').textContent = text;
+    this.#composer.explain(text);
+    return problem === null;
   }
 
   #retitle() {

@@ -1,3 +1,5 @@
+/** The plain client: what the page is to a server that does not number its messages. */
+
 import assert from 'node:assert/strict';
 import { beforeEach, mock, test } from 'node:test';
 
@@ -6,6 +8,7 @@ import { Chat, HELD_NAME_MS } from '../public/chat.js';
 import { connect } from '../public/pomelo.js';
 import { FakeSocket, FakeStorage, kick, push, response } from './fake-socket.mjs';
 import { advance, settled } from './helpers.mjs';
+import { render, show } from './shown.mjs';
 
 const CONFIG = { gate: 'ws://:3014', connectors: { '127.0.0.1:3050': '/ws/connector-1' } };
 const LOCATION = { protocol: 'http:', host: 'chat.test:80', hostname: 'chat.test' };
@@ -17,43 +20,16 @@ beforeEach(() => {
 });
 
 /** A chat whose listener keeps what the page would show. */
-function start({ fetch, random = () => 1 } = {}) {
-  const shown = { phase: 'out', problem: null, users: [], lines: [] };
-  const listener = {
-    phaseChanged: (phase, { problem }) => Object.assign(shown, { phase, problem: problem?.key }),
-    usersReset: (users) => (shown.users = users),
-    userJoined: (user) => shown.users.push(user),
-    userLeft: (user) => (shown.users = shown.users.filter((other) => other !== user)),
-    lineAdded: (line, before) => insert(shown.lines, line, before),
-    lineMoved: (line, before) => {
-      shown.lines.splice(shown.lines.indexOf(line), 1);
-      insert(shown.lines, line, before);
-    },
-    lineUpdated: () => {},
-    lineRemoved: (line) => shown.lines.splice(shown.lines.indexOf(line), 1),
-    linesCleared: () => (shown.lines.length = 0),
-  };
-  const storage = new FakeStorage();
+function start({ fetch, random = () => 1, storage = new FakeStorage() } = {}) {
+  const { shown, listener } = show();
   const chat = new Chat(listener, {
     connect: (url, options) => connect(url, { ...options, WebSocket: FakeSocket, storage }),
     fetch: fetch ?? (async () => ({ ok: true, json: async () => CONFIG })),
     location: LOCATION,
     random,
+    storage,
   });
-  return { chat, shown };
-}
-
-function insert(lines, line, before) {
-  lines.splice(before ? lines.indexOf(before) : lines.length, 0, line);
-}
-
-/** `"from>target text state"`, or the key of a tip. */
-function render({ lines }) {
-  return lines.map((line) =>
-    line.kind === 'tip'
-      ? [line.key, line.about].filter(Boolean).join(' ')
-      : `${line.from}>${line.target} ${line.content} ${line.state}${line.code ? ` ${line.code}` : ''}`,
-  );
+  return { chat, shown, storage };
 }
 
 /** Lets the gate answer, and returns the connector's socket. */
@@ -78,11 +54,11 @@ async function passConnector(reply) {
 }
 
 async function logIn(users = ['ann', 'bob']) {
-  const { chat, shown } = start();
+  const { chat, shown, storage } = start();
   chat.enter('ann', 'lobby');
   await passGate();
   const socket = await passConnector({ users });
-  return { chat, shown, socket };
+  return { chat, shown, socket, storage };
 }
 
 test('the way in leads over the configuration and the gate', async () => {
@@ -248,14 +224,14 @@ test('a lost connection fails what was under way, and comes back by itself', asy
   socket.drop();
   await settled();
   assert.equal(shown.phase, 'lost');
-  assert.equal(chat.send('later', '*'), false);
+  assert.equal(chat.send('later', '*'), 'notConnected');
   assert.deepEqual(render(shown).slice(1), ['ann>* lost? failed closed', 'tipLost']);
   advance(BASE_MS);
   await passGate();
   const again = await passConnector({ users: ['ann', 'eve'] });
   assert.deepEqual(again.request().body, { username: 'ann', rid: 'lobby' });
   assert.deepEqual([shown.phase, shown.users], ['in', ['ann', 'eve']]);
-  assert.equal(render(shown).at(-1), 'tipBack');
+  assert.equal(render(shown).at(-1), 'tipBackPlain');
   socket.onclose?.();
   assert.equal(shown.phase, 'in', 'the old connection means nothing any more');
 });
@@ -343,6 +319,31 @@ test('who leaves is out at once, in whatever phase', async () => {
   entering.chat.leave();
   await settled();
   assert.deepEqual([entering.shown.phase, FakeSocket.last.readyState], ['out', 3]);
+});
+
+test('a reload leads back into the room, and a log-out does not', async () => {
+  const { chat, storage } = await logIn();
+  chat.suspend();
+  const again = start({ storage });
+  assert.equal(again.chat.stayedIn, 'lobby');
+  again.chat.restore();
+  assert.equal(again.shown.phase, 'lost');
+  assert.equal(again.chat.send('too early', '*'), 'notConnected');
+  await passGate();
+  const socket = await passConnector({ users: ['ann'] });
+  assert.deepEqual(socket.request().body, { username: 'ann', rid: 'lobby' });
+  assert.deepEqual(render(again.shown), ['tipBackPlain']);
+  again.chat.leave();
+  assert.equal(start({ storage }).chat.stayedIn, null);
+});
+
+test('nothing is said of ids and secrets to who did not ask for them', async () => {
+  const { chat, socket } = await logIn();
+  assert.deepEqual(socket.handshake().user, { shaddock: 1 });
+  chat.send('hi', '*');
+  chat.loadOlder();
+  for (const { body } of socket.messages()) assert.doesNotMatch(String(body), /cmid|secret|resume/);
+  assert.equal(socket.messages().length, 2);
 });
 
 test('the last configuration serves while only the web server is away', async () => {

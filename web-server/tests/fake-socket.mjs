@@ -47,9 +47,9 @@ export class FakeSocket {
   }
 
   /** Opens, and answers the handshake. */
-  shake(sys = {}, code = 200) {
+  shake(sys = {}, code = 200, user = undefined) {
     this.open();
-    this.deliver(encodePackage(1, utf8(JSON.stringify({ code, sys }))));
+    this.deliver(encodePackage(1, utf8(JSON.stringify({ code, sys, user }))));
   }
 
   /** What was sent as the handshake. */
@@ -97,7 +97,7 @@ export function kick(reason) {
   return encodePackage(5, utf8(JSON.stringify({ reason })));
 }
 
-/** A `localStorage` of the test's own. */
+/** A store like the browser's, of the test's own. */
 export class FakeStorage {
   items = new Map();
 
@@ -107,5 +107,9 @@ export class FakeStorage {
 
   setItem(key, value) {
     this.items.set(key, value);
+  }
+
+  removeItem(key) {
+    this.items.delete(key);
   }
 }

@@ -98,7 +98,7 @@ test('texts that the code asks for exist', () => {
   const used = new Set();
   for (const source of Object.values(sources('.js'))) {
     for (const [, key] of source.matchAll(/#?\bt\('(\w+)'/g)) used.add(key);
-    for (const [, key] of source.matchAll(/'((?:tip|problem|name)[A-Z]\w+)'/g)) used.add(key);
+    for (const [, key] of source.matchAll(/'((?:tip|problem|name|edge|mark|sending|failed|banner)[A-Z]\w+)'/g)) used.add(key);
   }
   for (const [, key] of sources('.html')['index.html'].matchAll(/data-t[\w-]*="(\w+)"/g)) used.add(key);
   const known = new Set([...Object.keys(LANGUAGES.en), 'namePlaceholder']);
@@ -113,6 +113,7 @@ test('a room that talks for ever does not fill the memory', () => {
     lineRemoved: (line) => lines.splice(lines.indexOf(line), 1),
   });
   for (let i = 0; i < LINES_MAX + 10; i += 1) timeline.received('bob', '*', String(i));
+  timeline.trim();
   assert.equal(lines.length, LINES_MAX);
   assert.equal(lines[0].content, '10');
 });
