@@ -17,6 +17,7 @@ export async function lasting({ browser, server, check, shot }) {
   await redaction({ server, check, shot }, ann, ben);
   await telephone({ browser, check, shot }, ben);
   await windows({ browser, check, shot }, ann);
+  await plain({ browser, check });
   await ben.close();
 }
 
@@ -165,6 +166,41 @@ async function telephone({ browser, check, shot }, ben) {
     assert.equal(await overflows(page), false);
     await page.close();
   });
+}
+
+async function plain({ browser, check }) {
+  await check('with a server that numbers no messages, the page is a plain client', async () => {
+    const [eve, fay] = [await browser.visit(), await browser.visit()];
+    await eve.routeWebSocket(/./, (socket) => {
+      const server = socket.connectToServer();
+      socket.onMessage((data) => server.send(withoutUser(data)));
+    });
+    await eve.reload();
+    await enter(eve, 'eve', ROOM);
+    await enter(fay, 'fay', ROOM);
+    await say(eve, 'hello from the past');
+    await delivered(fay, 'hello from the past');
+    await say(fay, 'hello to the past');
+    await delivered(eve, 'hello to the past');
+    assert.deepEqual(await texts(eve), ['hello from the past', 'hello to the past']);
+    assert.equal(await eve.locator('#edge').isHidden(), true);
+    await eve.reload();
+    await online(eve);
+    await tip(eve, 'What was said in the meantime is not shown.');
+    assert.deepEqual(await texts(eve), []);
+    await eve.close();
+    await fay.close();
+  });
+}
+
+/** A handshake, as clients make it that know of no extended sessions. */
+function withoutUser(data) {
+  if (data[0] !== 1) return data;
+  const { sys } = JSON.parse(data.subarray(4));
+  const body = Buffer.from(JSON.stringify({ sys }));
+  const head = Buffer.alloc(4);
+  head.writeUInt32BE((1 << 24) | body.length);
+  return Buffer.concat([head, body]);
 }
 
 async function windows({ browser, check, shot }, ann) {
