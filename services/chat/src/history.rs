@@ -86,7 +86,11 @@ pub(crate) async fn find(
         if fence.is_some_and(|fence| page.head.is_none_or(|head| head.fence != fence)) {
             return Err(NotFound::Superseded);
         }
-        (found.head, found.taken) = (page.head, page.taken);
+        // Backwards it is the first read that begins at the head.
+        if matches!(pages, Pages::After(_)) || found.head.is_none() {
+            found.head = page.head;
+        }
+        found.taken = page.taken;
         let (next, is_last) = (next(pages, &page), page.entries.len() < size);
         let visible = page.entries.into_iter().filter_map(translate::from_row).filter(&is_visible);
         let is_full = found.fill(query, visible.collect(), &mut bytes);

@@ -113,6 +113,25 @@ async fn a_read_holds_nobody_up_and_fails_alone() {
 }
 
 #[tokio::test]
+async fn the_newest_page_is_that_of_the_head_that_it_names() {
+    let store = Shared::new();
+    let chat = Chat::start_on("chat-0", &[], Some(store.clone())).await;
+    let mut a = Connector::open(&chat, "a").await;
+    for (session, name) in [(1, "ann"), (2, "bob"), (3, "cat")] {
+        a.ask(join("r", session, name), 2).await;
+    }
+    a.ask(say("r", 1, "hi"), 2).await;
+    a.ask(whisper("r", 2, "cat", "psst"), 2).await;
+    // The newest entry is for others, so the log is read again; meanwhile more is said.
+    store.hold(Call::Read);
+    a.send([history("r", 1, "", 1)]).await;
+    store.until(Call::Read, 1).await;
+    a.ask(say("r", 1, "late"), 2).await;
+    store.let_go();
+    assert_eq!(a.told().await, "#6 [2] @3");
+}
+
+#[tokio::test]
 async fn rooms_are_listed_by_how_many_are_in() {
     let chat = Chat::start(&[]).await;
     let mut a = Connector::open(&chat, "a").await;
