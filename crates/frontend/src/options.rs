@@ -55,15 +55,27 @@ pub struct Options {
     #[arg(long, env = "SHADDOCK_IDLE_TIMEOUT", value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
     pub idle_timeout: Duration,
 
-    /// Bytes that one client may send as one package or WebSocket message, at most
+    /// Bytes that one client may send as one package or WebSocket message, 256 to
     /// 16777215; a longer one is refused at its header and the session closed
-    #[arg(long, env = "SHADDOCK_PACKAGE_MAX", value_name = "BYTES", default_value = "262144")]
+    #[arg(long, env = "SHADDOCK_PACKAGE_MAX", value_name = "BYTES", default_value = "262144", value_parser = parse_package_max)]
     pub package_max: NonZeroU32,
 
     /// Bytes that may wait in memory for one client that reads slowly, each piece
     /// counted with 32 more; beyond it the session is closed (slow_consumer)
     #[arg(long, env = "SHADDOCK_OUTBOX_MAX", value_name = "BYTES", default_value = "1048576")]
     pub outbox_max: NonZeroUsize,
+}
+
+/// A handshake has to fit.
+const PACKAGE_MAX_MIN: u32 = 256;
+
+fn parse_package_max(raw: &str) -> Result<NonZeroU32, String> {
+    let parsed = raw.parse::<NonZeroU32>().ok();
+    let is_possible = |max: &NonZeroU32| {
+        (PACKAGE_MAX_MIN..=wire::BODY_LEN_MAX as u32).contains(&max.get())
+    };
+    let wrong = || format!("must be {PACKAGE_MAX_MIN} to {}", wire::BODY_LEN_MAX);
+    parsed.filter(is_possible).ok_or_else(wrong)
 }
 
 impl Options {
@@ -111,5 +123,14 @@ mod tests {
     fn flags_default_to_the_defaults() {
         let options = Command::parse_from(["test"]).options;
         assert_eq!(format!("{options:?}"), format!("{:?}", Options::default()));
+    }
+
+    #[test]
+    fn a_package_has_a_length_that_can_be_written_and_that_a_handshake_has() {
+        let is_taken = |max: &str| Command::try_parse_from(["test", "--package-max", max]).is_ok();
+        for (max, expected) in [("255", false), ("256", true), ("16777215", true)] {
+            assert_eq!(is_taken(max), expected, "{max}");
+        }
+        assert!(!is_taken("16777216") && !is_taken("0") && !is_taken("1k"));
     }
 }
