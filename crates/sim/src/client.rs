@@ -2,17 +2,14 @@
 
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use chassis::{Net, Rng, Stream};
-use futures::{SinkExt, StreamExt};
+use bytes::Bytes;
+use chassis::Rng;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, sleep_until};
-use tokio_tungstenite::{WebSocketStream, client_async, tungstenite::Message as Frame};
-use wire::{Kind, Message, PushRoute, RawId, RawRoute, Schema, route};
+use wire::{Kind, Message, RawRoute, Schema, route};
 
 use crate::{
-    hosts::CLIENT_PORT,
-    net::Turmoil,
+    pomelo::{BoxError, HEARTBEAT, Pomelo},
     record::{Event, Recorder},
 };
 
@@ -37,12 +34,8 @@ pub struct Person {
     pub confides_in: Vec<String>,
 }
 
-/// How often a client says that it is there.
-const HEARTBEAT: Duration = Duration::from_secs(3);
 /// How long it waits before it comes back.
 const RETRY: Duration = Duration::from_millis(500);
-
-type BoxError = Box<dyn std::error::Error>;
 
 impl Person {
     /// Somebody who comes after a second and talks until the 30th, at about one
@@ -78,7 +71,6 @@ impl Person {
                 rng: &rng,
                 start,
                 number: session,
-                requests: 0,
                 said: &mut said,
                 inside: false,
             };
@@ -94,8 +86,6 @@ impl Person {
     }
 }
 
-type Socket = WebSocketStream<Stream>;
-
 /// One connection.
 struct Session<'a> {
     person: &'a Person,
@@ -104,7 +94,6 @@ struct Session<'a> {
     rng: &'a Rng,
     start: Instant,
     number: u32,
-    requests: u32,
     said: &'a mut u32,
     inside: bool,
 }
@@ -112,15 +101,7 @@ struct Session<'a> {
 impl Session<'_> {
     /// `Ok` if the person went by itself.
     async fn run(mut self) -> Result<(), BoxError> {
-        let addr = format!("{}:{CLIENT_PORT}", self.person.connector);
-        let net = Net::simulated(std::sync::Arc::new(Turmoil::default()));
-        let (mut socket, _) = client_async(format!("ws://{addr}/"), net.dial(&addr).await?).await?;
-        send(&mut socket, Kind::Handshake, br#"{"sys":{}}"#).await?;
-        let greeting = next(&mut socket).await?;
-        if greeting.0 != Kind::Handshake {
-            return Err("no handshake".into());
-        }
-        send(&mut socket, Kind::HandshakeAck, b"").await?;
+        let mut socket = Pomelo::connect(&self.person.connector, &json!({ "sys": {} })).await?;
         self.enter(&mut socket).await?;
         let mut speak_at = self.next_word();
         let mut beat_at = Instant::now() + HEARTBEAT;
@@ -134,17 +115,17 @@ impl Session<'_> {
             };
             tokio::select! {
                 biased;
-                package = next(&mut socket) => {
+                package = socket.next() => {
                     let (kind, body) = package?;
                     self.take(&mut socket, kind, body).await?;
                 }
                 () = leave => {
-                    socket.close(None).await?;
+                    socket.close().await?;
                     return Ok(());
                 }
                 () = sleep_until(beat_at) => {
                     beat_at += HEARTBEAT;
-                    send(&mut socket, Kind::Heartbeat, b"").await?;
+                    socket.beat().await?;
                 }
                 () = sleep_until(speak_at), if self.inside => {
                     speak_at = self.next_word();
@@ -164,15 +145,15 @@ impl Session<'_> {
         self.recorder.add(&self.person.name, self.number, event);
     }
 
-    async fn enter(&mut self, socket: &mut Socket) -> Result<(), BoxError> {
+    async fn enter(&mut self, socket: &mut Pomelo) -> Result<(), BoxError> {
         let Person { name, room, .. } = self.person;
         let body = json!({ "username": name, "rid": room });
-        let id = self.ask(socket, route::ENTER, &body).await?;
+        let id = socket.ask(route::ENTER, &body).await?;
         self.record(Event::AskedToEnter { id, room: room.clone() });
         Ok(())
     }
 
-    async fn say(&mut self, socket: &mut Socket) -> Result<(), BoxError> {
+    async fn say(&mut self, socket: &mut Pomelo) -> Result<(), BoxError> {
         *self.said += 1;
         let content = format!("{}-{}", self.person.name, self.said);
         let friends = &self.person.confides_in;
@@ -184,28 +165,13 @@ impl Session<'_> {
             _ => "*".to_owned(),
         };
         let body = json!({ "content": content, "target": target });
-        let id = self.ask(socket, route::SEND, &body).await?;
+        let id = socket.ask(route::SEND, &body).await?;
         self.record(Event::Said { id, target, content });
         Ok(())
     }
 
-    async fn ask(
-        &mut self,
-        socket: &mut Socket,
-        route: &str,
-        body: &Value,
-    ) -> Result<u32, BoxError> {
-        self.requests += 1;
-        let mut package = BytesMut::new();
-        let id = RawId::new(self.requests);
-        let body = body.to_string();
-        wire::encode_request(&id, PushRoute::Name(route), body.as_bytes(), &mut package)?;
-        socket.send(Frame::Binary(package.freeze())).await?;
-        Ok(self.requests)
-    }
-
     /// Takes what the server says.
-    async fn take(&mut self, socket: &mut Socket, kind: Kind, body: Bytes) -> Result<(), BoxError> {
+    async fn take(&mut self, socket: &mut Pomelo, kind: Kind, body: Bytes) -> Result<(), BoxError> {
         match kind {
             Kind::Heartbeat => return Ok(()),
             Kind::Kick => return Err(String::from_utf8(body.to_vec())?.into()),
@@ -229,7 +195,7 @@ impl Session<'_> {
     }
 
     /// An answer before it is inside is that to its enter.
-    async fn answered(&mut self, socket: &mut Socket, code: u64) -> Result<(), BoxError> {
+    async fn answered(&mut self, socket: &mut Pomelo, code: u64) -> Result<(), BoxError> {
         if self.inside || code == 200 {
             self.inside = true;
             return Ok(());
@@ -254,26 +220,5 @@ impl Session<'_> {
         };
         self.record(event);
         Ok(())
-    }
-}
-
-async fn send(socket: &mut Socket, kind: Kind, body: &[u8]) -> Result<(), BoxError> {
-    let mut package = BytesMut::new();
-    wire::encode_package(kind, body, &mut package)?;
-    Ok(socket.send(Frame::Binary(package.freeze())).await?)
-}
-
-/// The next package. Cancel-safe: a message is taken whole or not at all.
-async fn next(socket: &mut Socket) -> Result<(Kind, Bytes), BoxError> {
-    loop {
-        match socket.next().await.ok_or("the server has closed")?? {
-            Frame::Binary(bytes) => {
-                let package = wire::decode_frame(bytes, wire::BODY_LEN_MAX).next();
-                let package = package.ok_or("an empty message")?.map_err(|e| format!("{e:?}"))?;
-                return Ok((package.kind, package.body));
-            }
-            Frame::Close(_) => return Err("the server has closed".into()),
-            _ => {}
-        }
     }
 }

@@ -1,6 +1,6 @@
 //! Simulated machines, each with one real service.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use chassis::{App, Clock, Net, Rng, World};
 use clap::Parser;
@@ -8,15 +8,18 @@ use cluster::{Discovery, Shard, View};
 use tokio::sync::{Notify, watch};
 use turmoil::Sim;
 
-use crate::net::Turmoil;
+use crate::{net::Turmoil, store::Shared};
 
 /// Where shards listen.
 const CHAT_PORT: u16 = 6050;
 /// Where clients connect.
 pub(crate) const CLIENT_PORT: u16 = 3050;
 
+/// Where the clients are.
+pub(crate) const PEOPLE: &str = "people";
+
 /// The wall clock when a simulation begins, milliseconds since 1970.
-const EPOCH_MS: u64 = 1_800_000_000_000;
+pub(crate) const EPOCH_MS: u64 = 1_800_000_000_000;
 
 /// What the processes of the cluster show to each other.
 const TOKEN_FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/data/cluster-token");
@@ -64,6 +67,10 @@ pub(crate) struct Host {
     pub(crate) view: Option<Arc<watch::Sender<View>>>,
     /// Kills the process.
     pub(crate) off: Arc<Notify>,
+    /// The log that all shards share.
+    pub(crate) store: Option<Shared>,
+    /// How long an empty room stays loaded.
+    pub(crate) room_idle: Option<Duration>,
 }
 
 /// Runs a service until its host is switched off; after that nothing happens on it.
@@ -90,6 +97,11 @@ impl Host {
         self.view.clone().map(|view| view as Arc<dyn Discovery>)
     }
 
+    fn store(&self) -> Option<Arc<dyn store::Store>> {
+        let store = self.store.as_ref()?;
+        Some(Arc::new(store.seen_by(&self.id)))
+    }
+
     /// Adds a chat shard to the simulation.
     pub(crate) fn chat(self, sim: &mut Sim<'_>) {
         sim.host(self.id.clone(), move || {
@@ -99,10 +111,13 @@ impl Host {
                     let mut args = args("chat", &host.shards);
                     args.push(format!("--shard-id={}", host.id));
                     args.push(format!("--grpc-addr=127.0.0.1:{CHAT_PORT}"));
+                    let idle = host.room_idle.map(|idle| format!("--room-idle={}ms", idle.as_millis()));
+                    args.extend(idle);
                     let config = chat::Config::parse_from(args);
                     let mut app = App::detached(world(host.seed, &host.id, network));
+                    let (views, store) = (host.discovery(), host.store());
                     let server =
-                        chat::Server::bind_with(&config, &mut app, host.discovery(), None).await?;
+                        chat::Server::bind_with(&config, &mut app, views, store).await?;
                     app.ready().await?;
                     server.serve().await
                 };

@@ -14,15 +14,24 @@
 //! * A run is a function of its [`Plan`]: two runs of one plan give equal
 //!   [`Record`]s.
 
+mod chaos;
 mod check;
 mod client;
+mod exact;
 mod hosts;
 mod net;
 mod plan;
+mod pomelo;
 mod record;
+mod store;
+mod talker;
 
+pub use chaos::chaos;
 pub use check::{Calm, Violation, check};
 pub use client::Person;
+pub use exact::{Wrong, check_times};
 pub use net::Turmoil;
-pub use plan::{Fault, Outcome, Plan};
+pub use plan::{Fault, Outcome, Plan, SharedLog, Trouble};
 pub use record::{Event, Record, Seen};
+pub use store::{Bug, Journal, RoomLog, Weather};
+pub use talker::{Habit, Talker};

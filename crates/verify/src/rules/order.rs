@@ -106,11 +106,13 @@ fn dense(world: &World<'_>, stay: &Stay<'_>, log: &Log<'_>, page: &Paged, judge:
         let to = page.before.map_or(newest, |before| before.saturating_sub(1).min(newest));
         (if *complete { *taken + 1 } else { first.unwrap_or(to + 1) }, to)
     };
+    // Of what was taken since, the log knows no more.
+    let from = from.max(log.taken + 1);
     if from > to {
         return;
     }
     let mut shown = entries.iter().map(|entry| entry.seq).peekable();
-    for (seq, (line, entry)) in log.entries.range(from.max(log.taken + 1)..=to) {
+    for (seq, (line, entry)) in log.entries.range(from..=to) {
         while shown.peek().is_some_and(|shown| shown < seq) {
             shown.next();
         }
