@@ -56,6 +56,10 @@ example-time: ## Build and show a fifth service and a gate that calls it (docs/e
 	$(CARGO_BUILD) $(addprefix --package ,chat connector web-server time-server time-gate)
 	@SHADDOCK_BIN_DIR=target/release node examples/time/run.mjs
 
+.PHONY: sim
+sim: ## Simulate clusters under faults by chance, SEEDS=200 FROM=0, or all of one: SEED=7
+	@cargo run --profile sim --package sim --locked -- $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),200) --from $(or $(FROM),0))
+
 .PHONY: bench
 bench: build ## Measure the cost of a delivery and of an idle session
 	target/release/loadgen bench --bin-dir target/release $(ARGS)

@@ -69,6 +69,13 @@ const STAGES = [
     counts: CARGO,
     minutes: 20,
   },
+  {
+    name: "sim",
+    // Optimised: most of a simulation is computing.
+    run: ["cargo", "run", "--profile", "sim", "--package", "sim", "--locked", "--", "--seeds", "200"],
+    counts: PLAIN,
+    minutes: 20,
+  },
   { name: "page", run: nodeTests("web-server/tests"), counts: NODE },
   { name: "clients", run: nodeTests("tests/clients"), counts: NODE },
   {

@@ -99,7 +99,8 @@ impl Dice {
             talker.talks_until = calm + TALK;
             talker.pace = Duration::from_millis(700);
             talker.unrest = Duration::from_secs(5);
-            talker.confides_in = names.iter().filter(|other| *other != name).take(4).cloned().collect();
+            talker.confides_in =
+                names.iter().filter(|other| *other != name).take(4).cloned().collect();
             if n % 3 == 2 {
                 talker = talker.plain();
             }
@@ -111,6 +112,13 @@ impl Dice {
             }
             self.plan.talkers.push(talker);
         }
+        // Somebody else who wants a name that is held.
+        let mut other = Talker::new("a", "", "r0");
+        (other.id, other.secret) = ("z".into(), Some("not the secret of that name".into()));
+        other.connectors = vec![self.connector()];
+        (other.comes, other.goes) = (FROM - Duration::from_secs(1), Some(FROM + WITHIN));
+        (other.pace, other.talks_until) = (Duration::from_secs(1), FROM + WITHIN);
+        self.plan.talkers.push(other);
         self.plan.length = calm + QUIET;
     }
 

@@ -111,13 +111,13 @@ impl Host {
                     let mut args = args("chat", &host.shards);
                     args.push(format!("--shard-id={}", host.id));
                     args.push(format!("--grpc-addr=127.0.0.1:{CHAT_PORT}"));
-                    let idle = host.room_idle.map(|idle| format!("--room-idle={}ms", idle.as_millis()));
+                    let idle =
+                        host.room_idle.map(|idle| format!("--room-idle={}ms", idle.as_millis()));
                     args.extend(idle);
                     let config = chat::Config::parse_from(args);
                     let mut app = App::detached(world(host.seed, &host.id, network));
                     let (views, store) = (host.discovery(), host.store());
-                    let server =
-                        chat::Server::bind_with(&config, &mut app, views, store).await?;
+                    let server = chat::Server::bind_with(&config, &mut app, views, store).await?;
                     app.ready().await?;
                     server.serve().await
                 };

@@ -285,12 +285,15 @@ impl Handles {
             }
             Step::Begin(number, trouble) => {
                 trouble.begins.iter().try_for_each(|fault| self.befall(sim, fault))?;
-                self.writer.add_at(sim.elapsed(), Event::FaultBegins {
-                    fault: u32::try_from(number)?,
-                    kind: trouble.kind.into(),
-                    what: format!("{:?}", trouble.begins),
-                    store_stopped: trouble.stops_store,
-                });
+                self.writer.add_at(
+                    sim.elapsed(),
+                    Event::FaultBegins {
+                        fault: u32::try_from(number)?,
+                        kind: trouble.kind.into(),
+                        what: format!("{:?}", trouble.begins),
+                        store_stopped: trouble.stops_store,
+                    },
+                );
                 Ok(())
             }
             Step::End(number, trouble) => {

@@ -9,6 +9,7 @@
 //!
 //! What was sent lands, whatever becomes of the shard that sent it.
 
+mod bug;
 mod handle;
 mod journal;
 
@@ -27,6 +28,7 @@ use model::RoomId;
 use store::{Cursor, Keeper, Memory, MemoryLimits, Retention};
 use tokio::sync::watch;
 
+pub use bug::Bug;
 pub(crate) use handle::Handle;
 pub use journal::{Journal, RoomLog};
 
@@ -51,29 +53,6 @@ pub enum Weather {
     Odd,
     /// The shard stands still: it neither sends a statement nor hears of one.
     Frozen,
-}
-
-/// A bug of the store, to see that it is found.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Bug {
-    /// Some appends are answered, and never carried out.
-    Forgets,
-    /// Some appends are answered before they are carried out.
-    AnswersEarly,
-    /// A superseded shard may go on to write.
-    NoFence,
-    /// A repeated cmid is stored again.
-    NoDedup,
-    /// An append whose outcome is unknown is said not to have been carried out.
-    Guesses,
-    /// Appends overwrite what is there when they come late.
-    Overwrites,
-    /// Heads are those of some seconds ago.
-    OldHeads,
-    /// Pages lack an entry now and then.
-    Holes,
-    /// A page does not say what retention took.
-    HidesTaken,
 }
 
 /// A statement on its way. Gives the rooms that it may have changed.

@@ -20,6 +20,8 @@ use self::{mind::Mind, session::Session};
 /// Who chats, where, and how. Comes back whenever it loses its session.
 #[derive(Clone, Debug)]
 pub struct Talker {
+    /// What it is called in the record, and what all begins with that it says.
+    pub id: String,
     /// Its name.
     pub name: String,
     /// What proves who it is; none for a plain client.
@@ -32,6 +34,10 @@ pub struct Talker {
     pub comes: Duration,
     /// When it falls silent, and stays where it is.
     pub talks_until: Duration,
+    /// When it goes for good.
+    pub goes: Option<Duration>,
+    /// True if it goes for good when somebody else has its name.
+    pub yields: bool,
     /// How long it waits between two messages: up to twice this.
     pub pace: Duration,
     /// To whom it whispers now and then.
@@ -66,12 +72,15 @@ impl Talker {
     #[must_use]
     pub fn new(name: &str, connector: &str, room: &str) -> Self {
         Self {
+            id: name.into(),
             name: name.into(),
             secret: Some(format!("the secret of {name} is this")),
             connectors: vec![connector.into()],
             rooms: vec![room.into()],
             comes: Duration::from_secs(1),
             talks_until: Duration::from_secs(30),
+            goes: None,
+            yields: false,
             pace: Duration::from_millis(500),
             confides_in: Vec::new(),
             habits: Vec::new(),
@@ -96,18 +105,22 @@ impl Talker {
     /// Chats as long as the simulation lasts.
     pub(crate) async fn live(self, seed: u64, writer: Writer) {
         let mix = |mix: u64, byte: u8| mix.wrapping_mul(131).wrapping_add(byte.into());
-        let rng = Rng::seeded(self.name.bytes().fold(seed, mix));
+        let rng = Rng::seeded(self.id.bytes().fold(seed, mix));
         let start = Instant::now();
         sleep(self.comes + rng.up_to(Duration::from_millis(200))).await;
         let mind = Rc::new(RefCell::new(Mind::new(self, rng.clone(), start)));
         for turn in 0.. {
+            if mind.borrow().goes_at().is_some_and(|goes| goes <= Instant::now()) {
+                return;
+            }
             let connector = mind.borrow().connector(turn);
             let Some(session) = Session::open(&mind, &writer, &connector).await else {
                 sleep(RETRY + rng.up_to(RETRY)).await;
                 continue;
             };
             match session.run().await {
-                Ended::Lost => sleep(RETRY + rng.up_to(RETRY)).await,
+                Ended::Superseded if mind.borrow().who.yields => return,
+                Ended::Lost | Ended::Superseded => sleep(RETRY + rng.up_to(RETRY)).await,
                 Ended::Went => sleep(rng.up_to(RETRY)).await,
                 Ended::Elsewhere(session) => {
                     tokio::task::spawn_local(session.linger());
@@ -124,6 +137,8 @@ const RETRY: Duration = Duration::from_millis(300);
 enum Ended {
     /// By no wish of the client.
     Lost,
+    /// Somebody else has the name.
+    Superseded,
     /// By its wish.
     Went,
     /// It goes on, but the client is about to come in elsewhere.

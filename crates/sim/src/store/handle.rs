@@ -1,6 +1,10 @@
 //! The store as one shard sees it.
 
-use std::time::Duration;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -15,7 +19,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{Bug, Shared, Weather};
+use super::{Bug, Shared, Weather, bug};
 
 /// How long a shard waits for an answer, as the stores do that are deployed.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -27,6 +31,8 @@ const WAY: Duration = Duration::from_millis(10);
 pub(crate) struct Handle {
     shared: Shared,
     shard: String,
+    /// The heads that were read first, for a bug.
+    known: Arc<Mutex<HashMap<RoomId, Head>>>,
 }
 
 /// What becomes of a statement.
@@ -41,7 +47,7 @@ enum Fate {
 
 impl Handle {
     pub(super) fn new(shared: Shared, shard: String) -> Self {
-        Self { shared, shard }
+        Self { shared, shard, known: Arc::default() }
     }
 
     fn weather(&self) -> Weather {
@@ -109,7 +115,6 @@ impl Handle {
         op: impl FnOnce(&Memory) -> (Result<T, StoreError>, Vec<RoomId>) + Send + 'static,
     ) -> Result<T, StoreError> {
         let unknown = |why: &str| match writes {
-            true if self.has(Bug::Guesses) => Err(StoreError::Unreachable(why.into())),
             true => Err(StoreError::Unknown(why.into())),
             false => Err(StoreError::Unreachable(why.into())),
         };
@@ -148,7 +153,9 @@ impl Handle {
 }
 
 /// Takes what a log in memory says at once.
-fn at_once<T>(call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+pub(super) fn at_once<T>(
+    call: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
     call.now_or_never().expect("it does not wait")
 }
 
@@ -161,28 +168,67 @@ impl Store for Handle {
     async fn claim(&self, claims: &[Claim]) -> Result<Vec<Claimed>, StoreError> {
         let claims = claims.to_vec();
         let rooms: Vec<RoomId> = claims.iter().map(|claim| claim.room.clone()).collect();
-        self.call(true, move |log| (at_once(log.claim(&claims)), rooms)).await
+        let ended = self.call(true, move |log| (at_once(log.claim(&claims)), rooms)).await?;
+        if self.has(Bug::KeepsOwners) {
+            // What is claimed anew is known anew.
+            self.known.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        }
+        Ok(ended)
     }
 
     async fn append(&self, appends: &[Append]) -> Result<Vec<Appended>, StoreError> {
-        let appends = appends.to_vec();
-        let rooms: Vec<RoomId> = appends.iter().map(|append| append.room.clone()).collect();
-        self.call(true, move |log| (at_once(log.append(&appends)), rooms)).await
+        let (appends, rooms) = (appends.to_vec(), bug::rooms(appends));
+        let Some(bug) = self.shared.0.bug else {
+            return self.call(true, move |log| (at_once(log.append(&appends)), rooms)).await;
+        };
+        if bug == Bug::AnswersEarly {
+            let ended = vec![Appended::Stored { at_ms: 1 }; appends.len()];
+            let statement = move |log: &Memory| {
+                // It is too late to say what became of it.
+                let _ = at_once(log.append(&appends));
+                rooms
+            };
+            self.shared.send(WAY, Box::new(statement));
+            return Ok(ended);
+        }
+        let rng = self.shared.0.rng.clone();
+        self.call(true, move |log| (bug.append(log, appends, &rng), rooms)).await
     }
 
     async fn heads(&self, rooms: &[RoomId]) -> Result<Vec<Option<Head>>, StoreError> {
-        let rooms = rooms.to_vec();
-        self.call(false, move |log| (at_once(log.heads(&rooms)), Vec::new())).await
+        let ids = rooms.to_vec();
+        let heads = self.call(false, move |log| (at_once(log.heads(&ids)), Vec::new())).await?;
+        if !self.has(Bug::KeepsOwners) {
+            return Ok(heads);
+        }
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = |(room, head): (&RoomId, Option<Head>)| {
+            known.get(room).copied().or_else(|| {
+                head.inspect(|head| {
+                    known.insert(room.clone(), *head);
+                })
+            })
+        };
+        Ok(rooms.iter().zip(heads).map(first).collect())
     }
 
     async fn superseded(&self, shard: &ShardId) -> Result<Vec<Superseded>, StoreError> {
         let shard = shard.clone();
+        if self.has(Bug::KeepsOwners) {
+            return Ok(Vec::new());
+        }
         self.call(false, move |log| (at_once(log.superseded(&shard)), Vec::new())).await
     }
 
     async fn read(&self, room: &RoomId, range: Range, limit: usize) -> Result<Page, StoreError> {
         let room = room.clone();
-        self.call(false, move |log| (at_once(log.read(&room, range, limit)), Vec::new())).await
+        let page =
+            self.call(false, move |log| (at_once(log.read(&room, range, limit)), Vec::new()));
+        let page = page.await?;
+        Ok(match self.shared.0.bug {
+            Some(bug) => bug.page(page, &self.shared.0.rng),
+            None => page,
+        })
     }
 
     async fn find(

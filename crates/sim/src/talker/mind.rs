@@ -60,6 +60,11 @@ impl Mind {
         Instant::now() - self.start < self.who.talks_until
     }
 
+    /// When it goes for good, if it does.
+    pub(super) fn goes_at(&self) -> Option<Instant> {
+        self.who.goes.map(|goes| self.start + goes)
+    }
+
     /// Who it is, in hex digits, if it can prove it.
     pub(super) fn identity(&self) -> Option<String> {
         let secret = self.who.secret.as_ref()?;
@@ -73,8 +78,9 @@ impl Mind {
 
     /// When it next does something else; none for who only talks.
     pub(super) fn next_whim(&self) -> Option<Instant> {
-        (!self.who.habits.is_empty())
-            .then(|| Instant::now() + Duration::from_millis(100) + self.rng.up_to(self.who.unrest * 2))
+        (!self.who.habits.is_empty()).then(|| {
+            Instant::now() + Duration::from_millis(100) + self.rng.up_to(self.who.unrest * 2)
+        })
     }
 
     /// One of so many.
@@ -89,13 +95,17 @@ impl Mind {
 
     /// How it greets a connector.
     pub(super) fn hello(&self) -> Value {
-        if self.is_extended() { json!({ "sys": {}, "user": { "shaddock": 1 } }) } else { json!({ "sys": {} }) }
+        if self.is_extended() {
+            json!({ "sys": {}, "user": { "shaddock": 1 } })
+        } else {
+            json!({ "sys": {} })
+        }
     }
 
     /// Thinks of something to say.
     pub(super) fn new_message(&mut self, room: &str) -> Message {
         self.said += 1;
-        let content = format!("{}-{}", self.who.name, self.said);
+        let content = format!("{}-{}", self.who.id, self.said);
         let friends = &self.who.confides_in;
         let target = match self.draw(6) {
             0 if !friends.is_empty() => friends[self.draw(friends.len())].clone(),
@@ -137,7 +147,7 @@ impl Mind {
         let mut message = acked[self.draw(acked.len())].clone();
         if self.draw(4) == 0 {
             self.said += 1;
-            message.content = format!("{}-{}-not", self.who.name, self.said);
+            message.content = format!("{}-{}-not", self.who.id, self.said);
         }
         Some(message)
     }

@@ -8,6 +8,7 @@
 mod chaos;
 mod crashes;
 mod cuts;
+mod durable;
 mod planted;
 mod repeatable;
 mod views;
