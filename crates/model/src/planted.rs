@@ -17,8 +17,8 @@ pub enum Bug {
     DuplicatesNotSought,
     /// Something else under a known cmid is taken for the same.
     CmidConflictIgnored,
-    /// A superseded shard goes on to append under its old term.
-    NotFenced,
+    /// An append under a term that is not the owner's is stored.
+    TermNotChecked,
     /// Events are lost, and a connector does not see the hole.
     HoleNotSeen,
     /// Events are lost, and a connector does not compare digests.
@@ -29,8 +29,8 @@ pub enum Bug {
     ResumeForAnybody,
     /// The session before is not told that it was superseded.
     PredecessorStays,
-    /// Nobody is told that a member left.
-    LeaveNotTold,
+    /// Nobody is told that somebody came.
+    ComingNotTold,
     /// A store that does not answer is taken for one that has refused.
     UnknownTakenForAbsent,
     /// Whispers are given to everybody.
@@ -50,13 +50,13 @@ impl Bug {
         (Self::PushBeforeStored, "push-before-stored", 4),
         (Self::DuplicatesNotSought, "duplicates-not-sought", 5),
         (Self::CmidConflictIgnored, "cmid-conflict-ignored", 5),
-        (Self::NotFenced, "not-fenced", 6),
+        (Self::TermNotChecked, "term-not-checked", 6),
         (Self::HoleNotSeen, "hole-not-seen", 7),
         (Self::DigestNotCompared, "digest-not-compared", 8),
         (Self::AlwaysComplete, "always-complete", 9),
         (Self::ResumeForAnybody, "resume-for-anybody", 10),
         (Self::PredecessorStays, "predecessor-stays", 11),
-        (Self::LeaveNotTold, "leave-not-told", 12),
+        (Self::ComingNotTold, "coming-not-told", 12),
         (Self::UnknownTakenForAbsent, "unknown-taken-for-absent", 13),
         (Self::WhisperToAll, "whisper-to-all", 14),
         (Self::RepeatsOutOfOrder, "repeats-out-of-order", 15),
@@ -72,10 +72,10 @@ pub const fn is(_: Bug) -> bool {
 }
 
 #[cfg(feature = "planted")]
-pub use planted::{draw, is, plant, plant_named};
+pub use switch::{draw, is, plant, plant_named};
 
 #[cfg(feature = "planted")]
-mod planted {
+mod switch {
     use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
     use super::Bug;

@@ -184,7 +184,7 @@ impl Room {
         if let Some(former) = former {
             self.announce(&former.name, false, None, effects);
         }
-        if announced {
+        if announced && !planted::is(Bug::ComingNotTold) {
             self.announce(&name, true, Some((link, session)), effects);
         }
     }
@@ -277,7 +277,7 @@ impl Room {
             self.detach_if_alone(link, effects);
         }
         self.reply(link, request_id, Ok(Outcome::Gone), effects);
-        if let Some(name) = name.as_ref().filter(|_| !planted::is(Bug::LeaveNotTold)) {
+        if let Some(name) = &name {
             self.announce(name, false, None, effects);
         }
     }

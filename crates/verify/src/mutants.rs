@@ -33,8 +33,6 @@ pub(crate) struct Options {
 fn tuned(bug: Bug) -> &'static [&'static str] {
     match bug {
         Bug::ReplyBeforeStored | Bug::PushBeforeStored => &["--faults", "slow-store,kill-shard"],
-        // Many appends, so that one is under way whenever a room is claimed.
-        Bug::NotFenced => &["--faults", "split-views", "--time", "34s", "--pace", "60ms"],
         // Silence, so that no next message shows the hole.
         Bug::DigestNotCompared => &[
             "--clients",
@@ -50,7 +48,7 @@ fn tuned(bug: Bug) -> &'static [&'static str] {
             "--last-quiet",
             "45s",
         ],
-        Bug::ResumeForAnybody | Bug::PredecessorStays => {
+        Bug::ResumeForAnybody | Bug::PredecessorStays | Bug::ComingNotTold => {
             &["--faults", "cut-peers", "--time", "46s", "--last-quiet", "30s"]
         }
         Bug::UnknownTakenForAbsent => {

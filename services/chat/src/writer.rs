@@ -20,10 +20,7 @@ pub(crate) async fn run(rooms: Rooms) {
             let (keys, appends): (Vec<_>, Vec<_>) =
                 batch.into_iter().map(|(id, fence, append)| ((id, fence), append)).unzip();
             let started = clock.now();
-            let mut ended = rooms.0.store.append(&appends).await;
-            if planted::is(Bug::NotFenced) {
-                go_on(&rooms, &appends, &mut ended).await;
-            }
+            let ended = rooms.0.store.append(&appends).await;
             let metrics = &rooms.0.metrics;
             metrics.append_seconds.observe((clock.now() - started).as_secs_f64());
             let entries: usize = appends.iter().map(|append| append.entries.len()).sum();
@@ -57,28 +54,6 @@ pub(crate) async fn run(rooms: Rooms) {
             for (id, fence) in lost {
                 rooms.appended(id, fence, AppendResult::Superseded);
             }
-        }
-    }
-}
-
-/// Appends behind whatever is there, under the old term: only where that bug is planted.
-async fn go_on(
-    rooms: &Rooms,
-    appends: &[store::Append],
-    ended: &mut Result<Vec<Appended>, StoreError>,
-) {
-    let Ok(ended) = ended else { return };
-    for (append, ended) in appends.iter().zip(ended) {
-        if !matches!(ended, Appended::Superseded) {
-            continue;
-        }
-        let heads = rooms.0.store.heads(std::slice::from_ref(&append.room)).await;
-        let Ok(Some(Some(head))) = heads.map(|heads| heads.into_iter().next()) else { continue };
-        let again = store::Append { after: head.position.seq, ..append.clone() };
-        if let Ok(mut again) = rooms.0.store.append(&[again]).await
-            && let Some(stored) = again.pop()
-        {
-            *ended = stored;
         }
     }
 }
