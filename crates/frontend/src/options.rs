@@ -71,9 +71,8 @@ const PACKAGE_MAX_MIN: u32 = 256;
 
 fn parse_package_max(raw: &str) -> Result<NonZeroU32, String> {
     let parsed = raw.parse::<NonZeroU32>().ok();
-    let is_possible = |max: &NonZeroU32| {
-        (PACKAGE_MAX_MIN..=wire::BODY_LEN_MAX as u32).contains(&max.get())
-    };
+    let is_possible =
+        |max: &NonZeroU32| (PACKAGE_MAX_MIN..=wire::BODY_LEN_MAX as u32).contains(&max.get());
     let wrong = || format!("must be {PACKAGE_MAX_MIN} to {}", wire::BODY_LEN_MAX);
     parsed.filter(is_possible).ok_or_else(wrong)
 }

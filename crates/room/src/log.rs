@@ -47,8 +47,28 @@ pub struct NewEntry {
 pub(crate) struct Draft {
     pub(crate) entry: NewEntry,
     pub(crate) origins: Vec<Origin>,
+    /// Those who said something else under the same cmid, each with its digest. Which
+    /// of them comes too late is known when it is known what is stored.
+    pub(crate) rivals: Vec<(u64, Origin)>,
     /// Its content was taken away before the room was told that it is stored.
     pub(crate) redacted: bool,
+}
+
+impl Draft {
+    /// All who wait for it, whatever they said.
+    fn into_waiting(self) -> impl Iterator<Item = Origin> {
+        self.origins.into_iter().chain(self.rivals.into_iter().map(|(_, origin)| origin))
+    }
+
+    /// Its cmid was stored before: who said the same then, and who something else?
+    fn judge(self, found: &Duplicate) -> (Stored, Vec<Origin>, Vec<Origin>) {
+        let own = self.entry.digest;
+        let said = self.origins.into_iter().map(|origin| (own, origin)).chain(self.rivals);
+        let (same, other): (Vec<_>, Vec<_>) = said.partition(|(digest, _)| *digest == found.digest);
+        let origins = |said: Vec<(u64, Origin)>| said.into_iter().map(|(_, origin)| origin);
+        let stored = Stored { seq: found.seq, at_ms: found.at_ms, digest: found.digest };
+        (stored, origins(same).collect(), origins(other).collect())
+    }
 }
 
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -110,7 +130,8 @@ impl Log {
     }
 
     /// Looks for the same cmid among what is stored, being stored, or waiting.
-    /// `Ok(None)` if it is on its way: then `origin` will be answered with it.
+    /// `Ok(None)` if it is on its way: then `origin` will be answered with it, also if
+    /// it says something else, for that one may itself be the repetition.
     pub(crate) fn repeat(
         &mut self,
         identity: Identity,
@@ -128,10 +149,11 @@ impl Log {
         let mut on_its_way = self.in_flight.iter_mut().chain(&mut self.pending);
         let draft =
             on_its_way.find(|d| d.entry.author_identity == identity && d.entry.cmid == *cmid)?;
-        if draft.entry.digest != digest {
-            return Some(Err(Refusal::CmidConflict));
+        if draft.entry.digest == digest {
+            draft.origins.push(origin.clone());
+        } else {
+            draft.rivals.push((digest, origin.clone()));
         }
-        draft.origins.push(origin.clone());
         Some(Ok(None))
     }
 
@@ -173,12 +195,13 @@ impl Log {
         Some(Append { term: self.term, after: self.head, entries })
     }
 
-    /// All that was in flight is stored: gives each entry with those who wait for it.
-    pub(crate) fn stored(&mut self, at_ms: u64) -> Vec<(Entry, Vec<Origin>)> {
+    /// All that was in flight is stored: gives each entry with those who wait for it,
+    /// and those who said something else under its cmid.
+    pub(crate) fn stored(&mut self, at_ms: u64) -> Vec<(Entry, Vec<Origin>, Vec<Origin>)> {
         let drafts = std::mem::take(&mut self.in_flight);
         drafts
             .into_iter()
-            .map(|Draft { entry, origins, redacted }| {
+            .map(|Draft { entry, origins, rivals, redacted }| {
                 self.head = self.head.next();
                 let key = (entry.author_identity, entry.cmid.clone());
                 self.stored.insert(key, Stored { seq: self.head, at_ms, digest: entry.digest });
@@ -193,7 +216,7 @@ impl Log {
                     redacted,
                 };
                 self.remember(entry.clone());
-                (entry, origins)
+                (entry, origins, rivals.into_iter().map(|(_, origin)| origin).collect())
             })
             .collect()
     }
@@ -225,11 +248,12 @@ impl Log {
     }
 
     /// Takes those out of the flight that were stored before; the others wait
-    /// again, first in line. Gives the former with their verdicts.
+    /// again, first in line. Gives the former with those who said the same, and those
+    /// who said something else.
     pub(crate) fn duplicates(
         &mut self,
         found: &[Duplicate],
-    ) -> Vec<(Result<Stored, Refusal>, Vec<Origin>)> {
+    ) -> Vec<(Stored, Vec<Origin>, Vec<Origin>)> {
         let mut answers = Vec::new();
         let drafts: Vec<_> = std::mem::take(&mut self.in_flight).into_iter().enumerate().collect();
         for (index, draft) in drafts.into_iter().rev() {
@@ -238,13 +262,7 @@ impl Log {
                     self.pending_bytes += draft.entry.content.len();
                     self.pending.push_front(draft);
                 }
-                Some(d) if d.digest == draft.entry.digest => {
-                    answers.push((
-                        Ok(Stored { seq: d.seq, at_ms: d.at_ms, digest: d.digest }),
-                        draft.origins,
-                    ));
-                }
-                Some(_) => answers.push((Err(Refusal::CmidConflict), draft.origins)),
+                Some(found) => answers.push(draft.judge(found)),
             }
         }
         answers.reverse();
@@ -253,13 +271,13 @@ impl Log {
 
     /// Gives up on all that is in flight.
     pub(crate) fn fail_in_flight(&mut self) -> Vec<Origin> {
-        std::mem::take(&mut self.in_flight).into_iter().flat_map(|draft| draft.origins).collect()
+        std::mem::take(&mut self.in_flight).into_iter().flat_map(Draft::into_waiting).collect()
     }
 
     /// Gives up on all that waits.
     pub(crate) fn fail_pending(&mut self) -> Vec<Origin> {
         self.pending_bytes = 0;
-        std::mem::take(&mut self.pending).into_iter().flat_map(|draft| draft.origins).collect()
+        std::mem::take(&mut self.pending).into_iter().flat_map(Draft::into_waiting).collect()
     }
 
     /// The ring has every entry above this one.

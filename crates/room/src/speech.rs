@@ -82,7 +82,7 @@ impl Room {
         let (content, cmid) = (content.clone(), cmid.clone());
         let entry = NewEntry { kind, author, author_identity, content, cmid, digest: *digest };
         let origins = vec![publish.origin];
-        self.log.push(Draft { entry, origins, redacted: false })?;
+        self.log.push(Draft { entry, origins, rivals: Vec::new(), redacted: false })?;
         Ok(Accepted::Waits)
     }
 
@@ -123,7 +123,7 @@ impl Room {
     pub(crate) fn appended(&mut self, result: AppendResult, effects: &mut Vec<Effect>) {
         match result {
             AppendResult::Stored { at_ms } => {
-                for (entry, origins) in self.log.stored(at_ms) {
+                for (entry, origins, others) in self.log.stored(at_ms) {
                     if planted::is(Bug::PushBeforeReply) {
                         self.push(&entry, effects);
                     }
@@ -131,11 +131,13 @@ impl Room {
                     if !planted::is(Bug::PushBeforeReply) {
                         self.push(&entry, effects);
                     }
+                    self.answer(&others, Err(Refusal::CmidConflict), effects);
                 }
             }
             AppendResult::Duplicates(found) => {
-                for (stored, origins) in self.log.duplicates(&found) {
-                    self.answer(&origins, stored.map(|stored| (stored.seq, stored.at_ms)), effects);
+                for (stored, origins, others) in self.log.duplicates(&found) {
+                    self.answer(&origins, Ok((stored.seq, stored.at_ms)), effects);
+                    self.answer(&others, Err(Refusal::CmidConflict), effects);
                 }
             }
             AppendResult::Superseded | AppendResult::Unknown => return self.close(effects),

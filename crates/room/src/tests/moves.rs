@@ -55,9 +55,12 @@ fn a_release_waits_for_what_is_in_flight() {
         ("B rejoin @1 1+cat:1", "B #8 Moved"),
         ("add bot", "call #9 Moved"),
         ("A1!hi#c", ""),
-        ("A1!ha#c", "A #11 CmidConflict"),
+        ("A1!ha#c", ""),
         ("append", "nothing"),
-        ("stored", "A #2 stored 2 | A #10 stored 2 | A 2<1 ann: hi | A moved | closed"),
+        (
+            "stored",
+            "A #2 stored 2 | A #10 stored 2 | A 2<1 ann: hi | A #11 CmidConflict | A moved | closed",
+        ),
     ]);
 }
 

@@ -141,13 +141,30 @@ fn a_repeated_cmid_with_another_content_or_target_is_a_conflict() {
     check(&[
         ("A1+ann", "A #1 in:1 @1 [ann] new | A +ann(1)"),
         ("A1!hi#c", ""),
-        ("A1!ho#c", "A #3 CmidConflict"),
+        ("A1!ho#c", ""),
         ("append", "after 1: hi"),
-        ("A1>ann!hi#c", "A #5 CmidConflict"),
-        ("stored", "A #2 stored 2 | A 2<1 ann: hi"),
+        ("A1>ann!hi#c", ""),
+        ("stored", "A #2 stored 2 | A 2<1 ann: hi | A #3 CmidConflict | A #5 CmidConflict"),
         ("A1!ho#c", "A #7 CmidConflict"),
         ("append", "nothing"),
     ]);
+}
+
+#[test]
+fn of_two_contents_under_one_cmid_the_one_in_the_log_is_right() {
+    // What is in line may be the contradiction, and what comes behind it the repetition.
+    let said = [
+        ("A1+ann", "A #1 in:1 @1 [ann] new | A +ann(1)"),
+        ("A1!ho#c", ""),
+        ("A1!hi#c", ""),
+        ("append", "after 1: ho"),
+        ("A1!hi#c", ""),
+    ];
+    let ends = |end: &[(&'static str, &'static str)]| check(&[&said, end].concat());
+    let found = "A #3 stored 1 | A #5 stored 1 | A #2 CmidConflict";
+    ends(&[("dup 0@1", found), ("append", "nothing")]);
+    ends(&[("failed", "A #2 Unavailable | A #3 Unavailable | A #5 Unavailable")]);
+    ends(&[("fenced", "A #2 Moved | A #3 Moved | A #5 Moved | A moved | closed")]);
 }
 
 #[test]
