@@ -110,6 +110,8 @@ pub enum Outcome {
         grant: Grant,
         /// Up to where its link is.
         position: Position,
+        /// The room's newest entry, which may be for nobody behind the link.
+        head: Seq,
         /// All names, in the order for clients.
         roster: Vec<UserName>,
         /// True if a presence of this name follows.

@@ -162,8 +162,8 @@ impl Room {
         if let Some(grant) = self.standing_of(&newcomer, link) {
             let resumed = resume.map(|resume| self.resume(resume, newcomer.identity));
             let position = self.attach(link, None, effects);
-            let roster = self.roster.names();
-            let outcome = Outcome::Joined { grant, position, roster, announced: false, resumed };
+            let (head, roster, announced) = (self.log.head, self.roster.names(), false);
+            let outcome = Outcome::Joined { grant, position, head, roster, announced, resumed };
             return self.reply(link, request_id, Ok(outcome), effects);
         }
         if let Err(refusal) = self.may_join(&newcomer) {
@@ -178,8 +178,8 @@ impl Room {
         let grant = self.next_grant();
         self.admit(newcomer, link, connector, grant);
         let position = self.attach(link, announced.then_some(&name), effects);
-        let roster = self.roster.names();
-        let outcome = Outcome::Joined { grant, position, roster, announced, resumed };
+        let (head, roster) = (self.log.head, self.roster.names());
+        let outcome = Outcome::Joined { grant, position, head, roster, announced, resumed };
         self.reply(link, request_id, Ok(outcome), effects);
         if let Some(former) = former {
             self.announce(&former.name, false, None, effects);

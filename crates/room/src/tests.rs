@@ -40,7 +40,8 @@ const LIMITS: Limits = Limits { members_max: 4, pending_max: 3, ring_max: 3, gra
 /// ```text
 /// A1+ann          session 1 of A joins as ann; A1+ann=key: and can prove it by key;
 ///                 A1+ann@3: it had the room up to 3 (@3?: of another epoch); with
-///                 +4,5 or +lost 3 as below
+///                 +4,5 or +lost 3 as below; it is let in where its link is, or @2-4: that
+///                 is at 2, and the room at 4
 /// A1- A1!hi       it leaves; it says hi; A1!hi#c: under the cmid c
 /// A1>bob!psst     it whispers to bob
 /// A lost          link A is lost
@@ -398,10 +399,11 @@ fn answer(outcome: &Result<Outcome, Refusal>) -> String {
     let names =
         |roster: &[UserName]| roster.iter().map(UserName::as_str).collect::<Vec<_>>().join(" ");
     match outcome {
-        Ok(Outcome::Joined { grant, position, roster, announced, resumed }) => {
+        Ok(Outcome::Joined { grant, position, head, roster, announced, resumed }) => {
             let new = if *announced { " new" } else { "" };
             let (number, at) = (grant.number, position.seq.0);
-            let mut text = format!("in:{number} @{at} [{}]{new}", names(roster));
+            let head = if *head == position.seq { String::new() } else { format!("-{}", head.0) };
+            let mut text = format!("in:{number} @{at}{head} [{}]{new}", names(roster));
             if let Some((verdict, entries)) = resumed {
                 text += &format!(" {}{}", self::verdict(*verdict), missed(entries));
             }

@@ -60,7 +60,7 @@ pub(crate) fn event(
 fn result(fence: Fence, outcome: Outcome) -> reply::Result {
     let names = |roster: Vec<model::UserName>| roster.iter().map(ToString::to_string).collect();
     match outcome {
-        Outcome::Joined { grant, position, roster, announced, resumed } => {
+        Outcome::Joined { grant, position, head, roster, announced, resumed } => {
             let (verdict, entries) = match resumed {
                 Some((verdict, entries)) => (Some(verdict), entries),
                 None => (None, Vec::new()),
@@ -74,6 +74,7 @@ fn result(fence: Fence, outcome: Outcome) -> reply::Result {
                 verdict: verdict.map_or(pb::Verdict::Unspecified, self::verdict).into(),
                 first: verdict.map_or(0, first),
                 entries: entries.into_iter().map(entry).collect(),
+                head: head.0,
             })
         }
         Outcome::Gone => reply::Result::Gone(pb::Gone {}),

@@ -79,7 +79,7 @@ fn a_link_that_comes_later_starts_at_the_head() {
         ("A1>bob!psst", ""),
         ("store", "A #3 stored 2 | B 2<1 ann>bob: psst"),
         // The room is at 2; what A has been sent ends at 1.
-        ("A2+cat", "A #5 in:3 @1 [ann cat bob] new | A +cat(2) | B +cat"),
+        ("A2+cat", "A #5 in:3 @1-2 [ann cat bob] new | A +cat(2) | B +cat"),
         ("C1+dan", "C #6 in:4 @2 [ann cat bob dan] new | A +dan | B +dan | C +dan(1)"),
         ("B1!hi", ""),
         ("store", "B #7 stored 3 | A 3<1 bob: hi | B 3<2 bob: hi | C 3<2 bob: hi"),
@@ -321,7 +321,7 @@ fn what_a_link_was_not_sent_is_not_told_again() {
         ("A1>bob!psst", ""),
         ("store", "A #3 stored 2 | B 2<1 ann>bob: psst"),
         // He had it over the other link.
-        ("A2+bob=key", "B close 1: superseded: logged in elsewhere | A #5 in:3 @1 [ann bob]"),
+        ("A2+bob=key", "B close 1: superseded: logged in elsewhere | A #5 in:3 @1-2 [ann bob]"),
         ("A fetch @1", "sent"),
     ]);
 }

@@ -58,9 +58,11 @@ pub(super) fn handle(
     };
     let entries = std::mem::take(&mut joined.entries);
     let entries = merge(position, entries, held);
-    let missed = joining.resume.map(|resume| Missed::new(hub, resume, position, &joined, entries));
-    // The link may be behind: a whisper goes only where its target is, or was.
-    let position = missed.as_ref().map_or(position, |missed| missed.reached);
+    // The link may be behind: a whisper goes only where its target is, or was. What lies
+    // between is for nobody here; but it may be what this session missed.
+    let head = Position { seq: position.seq.max(Seq(joined.head)), ..position };
+    let missed = joining.resume.map(|resume| Missed::new(hub, resume, head, &joined, entries));
+    let position = missed.as_ref().map_or(head, |missed| missed.reached);
     // Whoever was here under that name is not in any more, whether or not the shard,
     // which may not have known of it, says so.
     let before = state.by_name.get(&joining.name).map(|member| member.session.id());
@@ -158,15 +160,15 @@ impl Missed {
     fn new(
         hub: &Hub,
         resume: Position,
-        position: Position,
+        head: Position,
         joined: &pb::Joined,
         mut entries: Vec<Arc<Entry>>,
     ) -> Self {
         let verdict = joined.verdict();
         if !matches!(verdict, pb::Verdict::Complete | pb::Verdict::Truncated) {
             hub.metrics().resumed("reset");
-            let verdict = json!({ "kind": "reset", "position": extended::position(position) });
-            return Self { verdict, entries: Vec::new(), reached: position };
+            let verdict = json!({ "kind": "reset", "position": extended::position(head) });
+            return Self { verdict, entries: Vec::new(), reached: head };
         }
         // What was taken from the log is not shown any more, also if it is still here.
         let is_truncated = verdict == pb::Verdict::Truncated;
@@ -174,7 +176,7 @@ impl Missed {
         entries.retain(|entry| entry.entry.seq >= from);
         let last = entries.last().map_or(Seq(0), |last| Seq(last.entry.seq));
         let left_off = if is_truncated { Seq(0) } else { resume.seq };
-        let reached = Position { seq: position.seq.max(last).max(left_off), ..position };
+        let reached = Position { seq: head.seq.max(last).max(left_off), ..head };
         let mut bytes = 0;
         let fits = |entry: &&Arc<Entry>| {
             bytes += extended::pushed_len(&entry.entry);

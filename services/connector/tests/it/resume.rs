@@ -91,6 +91,27 @@ async fn what_was_missed_comes_after_the_answer_and_before_what_is_new() {
 }
 
 #[tokio::test]
+async fn a_whisper_that_was_for_nobody_here_is_what_a_session_missed() {
+    let mut s = Scene::start(&["bob"]).await;
+    let (mut ann, id, _) = asks(&mut s, RESUME).await;
+    s.head = 5;
+    let whisper = entry(7, "bob", "ann", "psst");
+    let E::Reply(pb::Reply { result: Some(R::Joined(let_in)), .. }) =
+        joined(&s, id, Verdict::Complete, 0, &[whisper])
+    else {
+        unreachable!()
+    };
+    // The link is at 5, the room at 8.
+    let before: Vec<E> = (2..6).map(|seq| E::Entry(entry(seq, "bot", "*", "x"))).collect();
+    let let_in = reply(id, R::Joined(pb::Joined { head: 8, ..let_in }));
+    let nine = E::Entry(pb::Entry { prev: 5, ..entry(9, "bot", "*", "new") });
+    s.link.send_all(before.into_iter().chain([let_in, nine])).await;
+    let complete = answer(8, r#"{"kind":"complete"}"#);
+    ann.expect(&[&complete, &chat(7, "bob", "ann", "psst"), &chat(9, "bot", "*", "new")]).await;
+    ann.expect_nothing().await;
+}
+
+#[tokio::test]
 async fn nothing_comes_twice_whatever_a_shard_repeats() {
     let mut s = Scene::start(&["bob"]).await;
     let (mut ann, id, _) = asks(&mut s, RESUME).await;
