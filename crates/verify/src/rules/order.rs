@@ -41,10 +41,7 @@ fn pushes(world: &World<'_>, stay: &Stay<'_>, log: &Log<'_>, judge: &mut Judge) 
         match &world.lines[line].event {
             Event::Pushed { content, position, .. } => {
                 let Some(seq) = world.seq(stay.room, position.as_ref(), content) else { continue };
-                let mut missing = last.and_then(|last| hole(stay, log, last, seq));
-                // A whisper may have been stored before it came in, behind its place.
-                let is_first = before == stay.entered && !is_replayed(stay);
-                missing = missing.filter(|line| !is_first || !is_whisper(world, *line));
+                let missing = last.and_then(|last| hole(stay, log, last, seq));
                 let is_kept = last.is_none_or(|last| seq > last) && missing.is_none();
                 let lines = [before, line, missing.unwrap_or(line)];
                 judge.check(is_kept, &lines, || {
@@ -60,16 +57,6 @@ fn pushes(world: &World<'_>, stay: &Stay<'_>, log: &Log<'_>, judge: &mut Judge) 
         }
         before = line;
     }
-}
-
-/// True if a session that came in was given what it had missed.
-pub(crate) fn is_replayed(stay: &Stay<'_>) -> bool {
-    let kind = stay.verdict.map(|verdict| verdict.kind.as_str());
-    matches!(kind, Some("complete" | "truncated"))
-}
-
-fn is_whisper(world: &World<'_>, line: usize) -> bool {
-    matches!(&world.lines[line].event, Event::Logged { entry, .. } if entry.kind == "whisper")
 }
 
 /// The line of an entry between two that the session should have seen.

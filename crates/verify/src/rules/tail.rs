@@ -89,10 +89,6 @@ fn was_there(world: &World<'_>, stay: &Stay<'_>, entry: &Entry, seq: u64, known:
         return false;
     }
     match order::floor(stay) {
-        // A whisper may have been stored before it came in, behind its place.
-        Some(floor) if entry.kind == "whisper" && !order::is_replayed(stay) => {
-            seq > floor && known > stay.entered
-        }
         Some(floor) => seq > floor,
         None => {
             let content = entry.content.as_deref().unwrap_or_default();
