@@ -96,7 +96,7 @@ const STAGES = [
     name: "verify",
     run: [
       path.join(BINARIES, "verify"),
-      ...["run", "--bin-dir", BINARIES, "--clients", "36", "--rooms", "6", "--time", "45s"],
+      ...["run", "--bin-dir", BINARIES, "--clients", "36", "--rooms", "6", "--time", "65s", "--last-quiet", "35s"],
     ],
   },
   { name: "browser", run: ["node", "tests/browser/run.mjs"], counts: PLAIN },

@@ -4,6 +4,10 @@ use std::io::{self, BufRead, Write};
 
 use serde::{Deserialize, Serialize};
 
+/// The kind of a fault that nobody asked for: rooms were taken to a shard again, as
+/// after a lost link. It began before it was seen.
+pub const REPAIR: &str = "repair";
+
 /// Lines that one record may have; whatever writes one stops there, and says so.
 pub const LINES_MAX: usize = 8_000_000;
 

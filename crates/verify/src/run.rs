@@ -7,6 +7,7 @@ mod postgres;
 mod process;
 mod proxy;
 mod recorder;
+mod repairs;
 mod system;
 
 use std::{
@@ -207,6 +208,9 @@ async fn record(
         let person = Person::new(&shared, number, seed);
         tasks.spawn("person", Policy::Session, person.live());
     }
+    let admins = system.connectors.iter().map(|connector| connector.admin).collect();
+    let repairs = repairs::watch(net.clone(), clock, recorder.clone(), admins);
+    tasks.spawn("repairs", Policy::Session, repairs);
     let rng = Rng::seeded(seed);
     let mut breaker = Breaker { system: &mut system, recorder: &recorder, rng: &rng };
     let mut plan = Plan::new(options, &breaker);

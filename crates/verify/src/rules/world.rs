@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::record::{Entry, Event, Line, Position, Verdict};
+use crate::record::{Entry, Event, Line, Position, REPAIR, Verdict};
 
 /// A second, in the record's time.
 pub(crate) const SECOND: u64 = 1_000_000;
@@ -106,6 +106,10 @@ pub(crate) struct Log<'a> {
     pub(crate) twice: Vec<usize>,
 }
 
+/// How long before it is seen a repair may have become necessary: links are lost after
+/// 3 s of silence, and rooms are taken elsewhere 3 s later.
+const SEEN_WITHIN: u64 = 10 * SECOND;
+
 /// A fault, from its beginning until it was mended.
 #[derive(Debug)]
 pub(crate) struct Fault<'a> {
@@ -135,7 +139,9 @@ impl<'a> World<'a> {
             match &line.event {
                 Event::FaultBegins { fault, kind, store_stopped, .. } => {
                     faults.insert(*fault, world.faults.len());
-                    let (begin, end, store_stopped) = (line.at, world.end, *store_stopped);
+                    let (end, store_stopped) = (world.end, *store_stopped);
+                    let before = if kind == REPAIR { SEEN_WITHIN } else { 0 };
+                    let begin = line.at.saturating_sub(before);
                     world.faults.push(Fault { begin, end, kind, store_stopped });
                 }
                 Event::FaultEnds { fault } => {

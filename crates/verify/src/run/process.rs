@@ -22,7 +22,7 @@ pub(crate) struct Process {
     pub(crate) name: String,
     program: PathBuf,
     args: Vec<String>,
-    admin: SocketAddr,
+    pub(crate) admin: SocketAddr,
     log: PathBuf,
     /// The bug that is planted in it; none if there is no name.
     pub(crate) planted: String,
@@ -150,11 +150,23 @@ fn end_with_us(command: &mut Command) {
 }
 
 async fn is_ready(net: &Net, admin: SocketAddr) -> std::io::Result<bool> {
+    Ok(get(net, admin, "/readyz").await?.get(9..12) == Some("200"))
+}
+
+/// How often a connector took a room to a shard again.
+pub(crate) async fn rejoins(net: &Net, admin: SocketAddr) -> std::io::Result<f64> {
+    let metrics = get(net, admin, "/metrics").await?;
+    let counts = metrics.lines().filter(|line| line.starts_with("connector_rejoins_total"));
+    Ok(counts.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
+}
+
+async fn get(net: &Net, admin: SocketAddr, path: &str) -> std::io::Result<String> {
     let mut stream = net.dial(&admin.to_string()).await?;
-    stream.write_all(b"GET /readyz HTTP/1.0\r\n\r\n").await?;
-    let mut answer = [0; 12];
-    stream.read_exact(&mut answer).await?;
-    Ok(&answer[9..] == b"200")
+    let request = format!("GET {path} HTTP/1.0\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    Ok(answer)
 }
 
 /// Draws a port that nobody listens on, and that no connection is given before its
