@@ -65,17 +65,30 @@ pub(crate) fn one_session(world: &World<'_>, judge: &mut Judge) {
             judge.check(world.at(ended) <= due, &lines, || {
                 format!("{room}: two sessions are in as {name}")
             });
-            refused(world, pair[0], younger.entered, judge);
+            // Who was let in later may have heard of it earlier.
+            let is_late = world.ended(younger) < world.ended(older);
+            let (loser, winner) = match is_late && was_superseded(world, younger) {
+                true => (pair[1], older),
+                false => (pair[0], younger),
+            };
+            refused(world, loser, winner.entered, judge);
         }
     }
 }
 
-/// What the older of two says is refused.
-fn refused(world: &World<'_>, older: usize, successor: usize, judge: &mut Judge) {
-    let sends = world.sends.iter().filter(|sent| sent.stay == older && sent.line > successor);
+/// True if a session was closed because somebody else had its name.
+fn was_superseded(world: &World<'_>, stay: &Stay<'_>) -> bool {
+    let closed = stay.ended.map(|line| &world.lines[line].event);
+    let says = |reason: &str| ["superseded", "logged in"].iter().any(|word| reason.contains(word));
+    matches!(closed, Some(Event::Closed { by_client: false, reason, .. }) if says(reason))
+}
+
+/// What the one of two who is not in any more says is refused.
+fn refused(world: &World<'_>, loser: usize, successor: usize, judge: &mut Judge) {
+    let sends = world.sends.iter().filter(|sent| sent.stay == loser && sent.line > successor);
     for sent in sends {
         let Some(answer) = sent.answer else { continue };
-        let known = &world.words[&(world.stays[older].room, sent.content)];
+        let known = &world.words[&(world.stays[loser].room, sent.content)];
         let is_first = world.sends[known[0]].line == sent.line;
         let (from, to) = (world.at(successor), world.at(answer.line));
         if !is_first || world.is_disturbed(from, to, RECOVER + WITHIN) {

@@ -1,6 +1,6 @@
 //! Rule 9: what a session that comes back is told.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::{
     Judge,
@@ -84,12 +84,35 @@ fn known_head(world: &World<'_>, attempt: &Attempt<'_>) -> u64 {
 
 /// True if somebody else had the name, or may have had it still.
 fn had_another(world: &World<'_>, attempt: &Attempt<'_>) -> bool {
-    world.stays.iter().any(|stay| {
+    let had = world.stays.iter().any(|stay| {
         (stay.room, stay.name) == (attempt.room, attempt.name)
             && (stay.identity != attempt.identity || !stay.extended)
             && stay.asked < attempt.answered
             && world.at(world.ended(stay)) + HELD > world.at(attempt.asked)
-    })
+    });
+    had || is_wanted(world, attempt)
+}
+
+/// True if somebody else asked for the name and was not told what became of it: they
+/// may have been let in.
+fn is_wanted(world: &World<'_>, attempt: &Attempt<'_>) -> bool {
+    let refused: HashSet<usize> = world
+        .attempts
+        .iter()
+        .filter(|other| !matches!(other.code, 200 | 503))
+        .map(|other| other.asked)
+        .collect();
+    let asked = world.lines[..attempt.answered].iter().enumerate();
+    let mut others = asked.filter(|(number, line)| match &line.event {
+        Event::Enter { room, name, identity, .. } => {
+            (room.as_str(), name.as_str()) == (attempt.room, attempt.name)
+                && identity.as_deref() != attempt.identity
+                && line.at + HELD > world.at(attempt.asked)
+                && !refused.contains(number)
+        }
+        _ => false,
+    });
+    others.next().is_some()
 }
 
 /// What was missed comes before anything newer.
