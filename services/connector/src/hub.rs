@@ -314,6 +314,7 @@ impl Hub {
             reply_to,
             ask,
             sent: false,
+            repeated: false,
             abandoned: false,
             started,
         });

@@ -185,7 +185,9 @@ impl State {
     /// says what it is a repetition of.
     pub(crate) fn send_again(&mut self) {
         self.asked_twice |= self.pending.iter().any(|pending| pending.sent);
-        self.pending.iter_mut().for_each(|pending| pending.sent = false);
+        for pending in &mut self.pending {
+            pending.repeated |= std::mem::take(&mut pending.sent);
+        }
         if planted::is(Bug::RepeatsOutOfOrder) {
             self.pending.make_contiguous().reverse();
         }

@@ -205,6 +205,13 @@ fn on_refused(
             if matches!(pending.ask, Ask::Join(_)) && !pending.abandoned {
                 handler::set_place(&pending.session, Place::Outside);
             }
+            // Its author has left since it was first sent: it may be stored, and nobody
+            // can look for it.
+            let is_unknown = pending.repeated && matches!(pending.ask, Ask::Publish(_));
+            let reason = match reason {
+                RefusedReason::NotAMember if is_unknown => RefusedReason::Unavailable,
+                reason => reason,
+            };
             refuse(hub, room, &pending, reason, batch);
         }
     }

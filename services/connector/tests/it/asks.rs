@@ -60,6 +60,25 @@ async fn who_has_left_hears_nothing_more_and_may_enter_again() {
 }
 
 #[tokio::test]
+async fn who_leaves_before_the_answer_is_not_told_that_nothing_was_stored() {
+    let mut s = scene_of_ann_and_bob().await;
+    let said = s.clients[1].say("hi", "*").await;
+    s.link.publish().await;
+    let asked = s.clients[1].ask(LEAVE, "{}").await;
+    s.link.leave().await;
+    let (id, _) = s.relink(true).await;
+    s.clients[1].expect(&[&format!("{asked} {OK}")]).await;
+    s.names.pop();
+    s.ids.pop();
+    let rejoined = s.rejoined(&[]);
+    s.link.reply(id, R::Rejoined(rejoined)).await;
+    let (id, _) = s.link.publish().await;
+    s.link.refuse(id, RefusedReason::NotAMember).await;
+    let busy = r#"{"code":503,"error":"the room cannot be served now, try again"}"#;
+    s.clients[1].expect(&[&format!("{said} {busy}")]).await;
+}
+
+#[tokio::test]
 async fn a_shard_that_dies_does_not_keep_anybody() {
     let mut s = scene_of_ann_and_bob().await;
     let asked = s.clients[1].ask(LEAVE, "{}").await;
