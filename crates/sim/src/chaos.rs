@@ -42,7 +42,7 @@ struct Dice {
 pub fn chaos(seed: u64) -> Plan {
     let rng = Rng::seeded(seed ^ 0xc4a0_5000);
     let mut plan = Plan::new(seed);
-    let views = rng.u64() % 2 == 0;
+    let views = rng.u64().is_multiple_of(2);
     let names = |of: &str, count: u64| (0..count).map(|n| format!("{of}-{n}")).collect();
     plan.shards = names("chat", 2 + rng.u64() % 2);
     plan.connectors = names("connector", 2);

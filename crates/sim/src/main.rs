@@ -6,7 +6,6 @@ use std::{
         Mutex,
         atomic::{AtomicU64, Ordering},
     },
-    time::Instant,
 };
 
 use clap::Parser;
@@ -46,7 +45,8 @@ fn main() -> ExitCode {
         return show(&chaos(seed));
     }
     let (next, sum) = (AtomicU64::new(options.from), Mutex::new(Sum::default()));
-    let began = Instant::now();
+    let clock = chassis::World::real().clock;
+    let began = clock.now();
     let end = options.from.saturating_add(options.seeds);
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
@@ -65,7 +65,7 @@ fn main() -> ExitCode {
     });
     let sum = sum.into_inner().expect("no worker panicked");
     sum.print();
-    let took = began.elapsed().as_secs_f64();
+    let took = (clock.now() - began).as_secs_f64();
     let rate = options.seeds as f64 / took;
     let failed = sum.failed;
     say(format_args!("{} seeds, {took:.1} s, {rate:.2} seeds/s", options.seeds));

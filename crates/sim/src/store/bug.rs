@@ -51,7 +51,9 @@ impl Bug {
         rng: &Rng,
     ) -> Result<Appended, StoreError> {
         match self {
-            Self::Forgets if rng.u64() % 10 == 0 => return Ok(Appended::Stored { at_ms: 1 }),
+            Self::Forgets if rng.u64().is_multiple_of(10) => {
+                return Ok(Appended::Stored { at_ms: 1 });
+            }
             Self::StoresHalf => append.entries.truncate(1),
             Self::NoDedup => {
                 for draft in &mut append.entries {

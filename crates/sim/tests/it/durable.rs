@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-use sim::{Bug, Fault, Habit, Plan, SharedLog, Talker, Trouble, Weather, judge};
+use sim::{Fault, Habit, Plan, SharedLog, Talker, Trouble, Weather, judge};
 
 use crate::{owner, secs, seeds};
 
 /// Two shards with one log, two connectors, and six people in two rooms.
-pub(crate) fn cluster(seed: u64) -> Plan {
+fn cluster(seed: u64) -> Plan {
     let mut plan = Plan::new(seed);
     plan.shared = Some(SharedLog::default());
     plan.views = true;
@@ -33,7 +33,7 @@ fn with_habits(seed: u64, habits: &[Habit], unrest_ms: u64) -> Plan {
     plan
 }
 
-pub(crate) fn trouble(
+fn trouble(
     kind: &'static str,
     from: Duration,
     to: Duration,
@@ -44,7 +44,7 @@ pub(crate) fn trouble(
 }
 
 /// Lets people talk for a while after the last trouble, and then waits for silence.
-fn until_calm(mut plan: Plan) -> Plan {
+pub(crate) fn until_calm(mut plan: Plan) -> Plan {
     let calm = plan.calm_since().max(secs(8));
     for talker in &mut plan.talkers {
         talker.talks_until = calm + secs(8);
@@ -60,7 +60,7 @@ fn holds(plan: impl Fn(u64) -> Plan) {
         let outcome = plan.run();
         let judged = judge(&outcome);
         let acked = judged.rules.iter().find(|rule| rule.rule == 3).unwrap().checked;
-        assert!(acked > 50, "only {acked} messages were acknowledged");
+        assert!(acked > 20, "only {acked} messages were acknowledged");
         let test = std::thread::current().name().unwrap().to_owned();
         assert!(
             judged.wrong.is_empty(),
@@ -96,7 +96,7 @@ fn a_shard_killed_between_commit_and_answer_has_stored_it_once() {
     holds(|seed| {
         let plan = with_habits(seed, &[Habit::Bursts], 1500);
         let owner = owner(&plan, "r");
-        let plan = under(plan, &[owner.clone()], Weather::Mute, secs(8));
+        let plan = under(plan, std::slice::from_ref(&owner), Weather::Mute, secs(8));
         let (crash, restart) = (Fault::Crash(owner.clone()), Fault::Restart(owner));
         let killed = secs(7) + Duration::from_millis(seed % 7 * 130);
         plan.during(trouble("kill", killed, secs(10), vec![crash], vec![restart]))
@@ -295,14 +295,53 @@ fn a_new_epoch_under_running_shards_is_told_to_everybody() {
 
 #[test]
 fn retention_in_mid_paging_and_beyond_what_was_missed_is_said() {
-    holds(|seed| {
-        let plan = with_habits(seed, &[Habit::Reads, Habit::Reads, Habit::Hangs], 1000);
-        let plan = plan.during(trouble("none", secs(20), secs(20), Vec::new(), Vec::new()));
-        (0..60).fold(plan, |plan, n| {
-            let keep = if n % 20 == 19 { 1 } else { 12 };
-            plan.with(secs(6) + Duration::from_millis(n * 250), Fault::Retain(keep))
-        })
+    holds(with_retention);
+}
+
+/// Entries are taken while people read, and while they are away.
+pub(crate) fn with_retention(seed: u64) -> Plan {
+    let plan = with_habits(seed, &[Habit::Reads, Habit::Reads, Habit::Hangs], 1000);
+    let plan = plan.during(trouble("none", secs(20), secs(20), Vec::new(), Vec::new()));
+    // Some are away for longer.
+    let (people, connector) = ("people".to_owned(), "connector-0".to_owned());
+    let cut = vec![Fault::Cut(people.clone(), connector.clone())];
+    let plan =
+        plan.during(trouble("cut", secs(7), secs(17), cut, vec![Fault::Mend(people, connector)]));
+    // What the room remembers need not be read of the log.
+    let plan = (1..4).fold(plan, |plan, n| {
+        let (at, crash) = (secs(6 + 4 * n), plan.shards.iter().cloned().map(Fault::Crash));
+        let restart = plan.shards.iter().cloned().map(Fault::Restart).collect();
+        let crash = crash.collect();
+        plan.during(trouble("kill", at, at + secs(1), crash, restart))
     });
+    (0..60).fold(plan, |plan, n| {
+        let keep = if n % 20 == 19 { 1 } else { 12 };
+        plan.with(secs(6) + Duration::from_millis(n * 250), Fault::Retain(keep))
+    })
+}
+
+/// Each shard is an owner by what it and its connector see, and cannot be told
+/// otherwise; people who say little go from one to the other.
+pub(crate) fn with_two_owners(seed: u64) -> Plan {
+    let mut plan = with_habits(seed, &[Habit::Hangs, Habit::Flaps], 700);
+    for talker in &mut plan.talkers {
+        talker.pace = secs(3);
+    }
+    let see = |n: usize, seen: &[usize]| {
+        let seen: Vec<String> = seen.iter().map(|n| format!("chat-{n}")).collect();
+        ["chat", "connector"].map(|kind| Fault::See(format!("{kind}-{n}"), seen.clone()))
+    };
+    let split = [see(0, &[0]), see(1, &[1])].into_iter().flatten();
+    let one = [see(0, &[0, 1]), see(1, &[0, 1])].into_iter().flatten();
+    let (a, b) = ("chat-0".to_owned(), "chat-1".to_owned());
+    let begins = split.chain([Fault::Cut(a.clone(), b.clone())]).collect();
+    let ends = one.chain([Fault::Mend(a, b)]).collect();
+    plan.during(trouble("views", secs(5), secs(25), begins, ends))
+}
+
+#[test]
+fn two_owners_who_cannot_be_told_of_each_other_take_turns() {
+    holds(with_two_owners);
 }
 
 #[test]
@@ -351,41 +390,4 @@ fn connector_and_owner_killed_together_lose_nothing() {
         let ends = vec![Fault::Restart(owner), Fault::Restart(connector)];
         plan.during(trouble("kill", secs(8), secs(13), begins, ends))
     });
-}
-
-// === bugs ===
-
-/// A store with the bug breaks one of these rules before long.
-fn is_found(bug: Bug, rules: &[u8]) {
-    for seed in 0..12 {
-        let mut plan = sim::chaos(seed);
-        plan.shared = Some(SharedLog { bug: Some(bug) });
-        let broken = judge(&plan.run()).broken();
-        if broken.iter().any(|rule| rules.contains(rule)) {
-            return;
-        }
-    }
-    panic!("{bug:?} is not found");
-}
-
-macro_rules! found {
-    ($($name:ident: $bug:ident breaks $rules:expr,)*) => {$(
-        #[test]
-        fn $name() {
-            is_found(Bug::$bug, &$rules);
-        }
-    )*};
-}
-
-found! {
-    a_store_that_forgets_is_found: Forgets breaks [3],
-    a_store_that_stores_half_is_found: StoresHalf breaks [3],
-    a_store_that_answers_early_is_found: AnswersEarly breaks [3, 4],
-    a_store_without_a_fence_is_found: NoFence breaks [2, 3],
-    a_store_without_ids_is_found: NoDedup breaks [5],
-    a_store_that_reorders_is_found: Reorders breaks [2, 3, 15],
-    pages_with_holes_are_found: Holes breaks [7, 9],
-    what_retention_took_in_secret_is_found: HidesTaken breaks [7, 9],
-    whispers_that_all_may_read_are_found: Shouts breaks [2, 7, 14],
-    an_owner_that_never_looks_is_found: KeepsOwners breaks [7, 8, 9, 10, 11],
 }
