@@ -92,13 +92,6 @@ const STAGES = [
     counts: PLAIN,
     minutes: 10,
   },
-  {
-    name: "verify",
-    run: [
-      path.join(BINARIES, "verify"),
-      ...["run", "--bin-dir", BINARIES, "--clients", "36", "--rooms", "6", "--time", "65s", "--last-quiet", "35s"],
-    ],
-  },
   { name: "browser", run: ["node", "tests/browser/run.mjs"], counts: PLAIN },
 ];
 

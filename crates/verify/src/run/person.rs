@@ -212,7 +212,8 @@ impl Person {
             let Some(at) = self.unsent.iter().position(|words| words.sent == sent) else {
                 continue;
             };
-            if matches!(code, 429 | 503) {
+            // What may be stored is said again only under an id.
+            if code == 429 || code == 503 && self.extended {
                 self.unsent[at].sent = None;
                 continue;
             }
