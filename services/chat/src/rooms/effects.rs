@@ -17,10 +17,13 @@ use crate::{history, metrics::ReasonLabel, outbox::Outbox, read, translate};
 impl Rooms {
     /// Applies an input under the stripe's lock. True if the room has to be dropped.
     pub(crate) fn apply_to(&self, id: &RoomId, open: &mut Open, input: Input) -> bool {
-        let mut effects = Vec::new();
-        open.room.apply(input, &mut effects);
         // Held to the end, so that no link is closed between the look and the deed.
         let links = self.0.links.read().expect("links");
+        if is_outdated(&links, &input) {
+            return false;
+        }
+        let mut effects = Vec::new();
+        open.room.apply(input, &mut effects);
         // A command may have waited for its room longer than its link lived: nobody
         // else would ever take its members out again.
         let attached = effects.iter().filter_map(|effect| match effect {
@@ -242,4 +245,15 @@ impl Rooms {
             outbox.reply(request_id, room.to_string(), result);
         }
     }
+}
+
+/// True if sessions are brought over a link whose connector has opened another one since:
+/// over that it brings all of them, and they are not to be taken from behind it.
+fn is_outdated(links: &HashMap<LinkId, Arc<Outbox>>, input: &Input) -> bool {
+    let (link, connector) = match input {
+        Input::Join(join) => (join.link, &join.connector),
+        Input::Rejoin(rejoin) => (rejoin.link, &rejoin.connector),
+        _ => return false,
+    };
+    links.values().any(|other| other.connector == *connector && other.link > link)
 }

@@ -221,6 +221,28 @@ async fn a_link_that_ends_while_its_command_waits_leaves_nobody_behind() {
 }
 
 #[tokio::test]
+async fn what_a_lost_link_brings_late_does_not_take_sessions_from_the_next() {
+    let mut stage = Stage::new();
+    let rejoin = |stage: &Stage| {
+        let Input::Join(join) = stage.join(2, 1) else { unreachable!() };
+        let Join { link, connector, request_id, newcomer, .. } = join;
+        let mark = Position { epoch: Epoch(1), seq: Seq(1) };
+        let members = vec![(newcomer, None)];
+        Input::Rejoin(Rejoin { link, connector, request_id, mark, members, replay: None })
+    };
+    stage.submit(stage.join(1, 1));
+    stage.claim().await;
+    // It is still being answered when the next link is there.
+    let late = rejoin(&stage);
+    stage.link = stage.rooms.open_link(connector("a"), 1 << 20);
+    stage.submit(rejoin(&stage));
+    stage.submit(late);
+    let link = stage.link.link;
+    let behind = |room: &Room| room.sessions(link).collect::<Vec<_>>();
+    assert_eq!(stage.rooms.read(&room(), behind), Some(vec![SessionId(1)]));
+}
+
+#[tokio::test]
 async fn whoever_waits_for_a_claim_that_fails_is_answered() {
     let stage = Stage::new();
     let (ticket, added) = stage.rooms.ticket();
