@@ -23,7 +23,8 @@ pub(crate) struct Pending {
     pub(crate) ask: Ask,
     /// True once it was sent over any link: then nobody knows what came of it.
     pub(crate) sent: bool,
-    /// True once it was sent again: what came of it before, nobody has said.
+    /// True once the room has left a link that it was sent over: what came of it there,
+    /// nobody has said.
     pub(crate) repeated: bool,
     /// Set when the client has had its answer (too late) and only the shard's is
     /// still of interest.

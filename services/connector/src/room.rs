@@ -184,10 +184,7 @@ impl State {
     /// Everything that was not answered is sent (again): its cmid or its session
     /// says what it is a repetition of.
     pub(crate) fn send_again(&mut self) {
-        self.asked_twice |= self.pending.iter().any(|pending| pending.sent);
-        for pending in &mut self.pending {
-            pending.repeated |= std::mem::take(&mut pending.sent);
-        }
+        self.pending.iter_mut().for_each(|pending| pending.sent = false);
         if planted::is(Bug::RepeatsOutOfOrder) {
             self.pending.make_contiguous().reverse();
         }
@@ -221,7 +218,7 @@ impl State {
     pub(crate) fn give_up_unknown(&mut self) -> Vec<Pending> {
         let (unknown, rest) = std::mem::take(&mut self.pending)
             .into_iter()
-            .partition(|pending| pending.sent && matches!(pending.ask, Ask::Publish(_)));
+            .partition(|p| (p.sent || p.repeated) && matches!(p.ask, Ask::Publish(_)));
         self.pending = rest;
         let unknown: VecDeque<Pending> = unknown;
         unknown.into()
@@ -245,6 +242,11 @@ impl State {
                 Ask::Leave | Ask::Drop => false,
             });
         self.pending = kept.into();
+        // That shard may do it still, whatever another one says of it in the meantime.
+        for pending in self.pending.iter_mut().filter(|pending| pending.sent) {
+            pending.repeated = true;
+            self.asked_twice = true;
+        }
         self.route = Route::Wanted { since: now, not_before: now + wait };
         others.into_iter().filter(|pending| matches!(pending.ask, Ask::Leave)).collect()
     }

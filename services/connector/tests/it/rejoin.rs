@@ -99,6 +99,21 @@ async fn what_an_old_link_carried_is_answered_before_it_is_pushed() {
 }
 
 #[tokio::test]
+async fn what_another_shard_may_still_store_is_answered_before_it_is_pushed() {
+    let mut s = Scene::start(&["ann"]).await;
+    s.clients[0].say("hi", "*").await;
+    let (said, first) = s.link.publish().await;
+    let (id, _) = s.relink(true).await;
+    // It was sent here, too, before the room was elsewhere; and comes late.
+    s.link.refuse(said, RefusedReason::Moved).await;
+    s.link.reply(id, R::Rejoined(s.rejoined(&[]))).await;
+    s.link.publish().await;
+    let stored = pb::Entry { cmid: first.cmid, ..s.says("ann", "hi") };
+    s.link.send(E::Entry(stored)).await;
+    s.clients[0].expect(&["2 {}", "onChat ann > *: hi"]).await;
+}
+
+#[tokio::test]
 async fn what_overtook_the_rejoin_is_not_refused_but_said_again() {
     let mut s = Scene::start(&["ann"]).await;
     s.clients[0].say("hi", "*").await;
