@@ -206,6 +206,16 @@ impl State {
         true
     }
 
+    /// True if the session that asks is still to be let in.
+    pub(crate) fn is_behind_join(&self, request_id: u64) -> bool {
+        let asked = self.pending.iter().position(|pending| pending.request_id == request_id);
+        let joins = |at: usize| {
+            let is_its = |p: &&Pending| p.session.id() == self.pending[at].session.id();
+            self.pending.range(..at).filter(is_its).any(|p| matches!(p.ask, Ask::Join(_)))
+        };
+        asked.is_some_and(joins)
+    }
+
     /// True if a session is in, or wants to be.
     pub(crate) fn wants(&self, session_id: u64) -> bool {
         let joins = |p: &Pending| matches!(p.ask, Ask::Join(_)) && !p.abandoned;

@@ -176,9 +176,11 @@ fn on_refused(
     };
     let is_attached = state.digest.is_some() && !is_rejoin;
     match reason {
-        // It came to the room before its author was brought there again: it is said
-        // again behind the re-join.
-        RefusedReason::NotAMember if is_rejoining && !is_rejoin => {
+        // It came to the room before its author was brought there (again): it is said
+        // again behind the join or the re-join.
+        RefusedReason::NotAMember
+            if is_rejoining && !is_rejoin || state.is_behind_join(request_id) =>
+        {
             state.unsend(request_id);
         }
         // Nothing has changed there: the same is asked again, elsewhere or later.

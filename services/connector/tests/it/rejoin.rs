@@ -55,6 +55,26 @@ async fn a_rejoin_brings_all_and_is_answered_with_what_was_missed() {
 }
 
 #[tokio::test]
+async fn what_was_said_behind_an_enter_that_is_tried_again_waits_for_it() {
+    let mut s = Scene::start(&[]).await;
+    let mut ann = s.connector.client().await;
+    ann.feed(wire::route::ENTER, r#"{"username":"ann","rid":"r"}"#).await;
+    ann.say("hi", "*").await;
+    let (joining, join) = s.link.join().await;
+    let (said, _) = s.link.publish().await;
+    s.link.refuse(joining, RefusedReason::Unavailable).await;
+    let (joining, _) = s.link.join().await;
+    s.link.publish().await;
+    // Somebody else has opened the room since: for this one it was said too early.
+    s.link.refuse(said, RefusedReason::NotAMember).await;
+    s.names.push("ann".into());
+    s.link.send_all([s.joined(joining), presence("ann", true, join.session_id)]).await;
+    ann.expect(&[r#"1 {"users":["ann"]}"#]).await;
+    s.link.reply(said, published(2)).await;
+    ann.expect(&["2 {}"]).await;
+}
+
+#[tokio::test]
 async fn what_was_not_answered_is_said_again_in_order_before_what_is_new() {
     let mut s = Scene::start(&["ann"]).await;
     let mut cmids = Vec::new();
