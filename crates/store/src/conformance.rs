@@ -8,7 +8,7 @@ mod upkeep;
 use std::time::Duration;
 
 use bytes::Bytes;
-use model::{Fence, Identity, RoomId, Seq, ShardId, UserName};
+use model::{Epoch, Fence, Identity, RoomId, Seq, ShardId, UserName};
 
 use crate::{
     Append, Appended, Body, Claim, Claimed, Cursor, Draft, Keeper, Page, Range, Retained,
@@ -58,6 +58,7 @@ pub async fn check<H: Harness>(harness: &H) {
             appends_are_numbered_without_holes
             an_append_under_a_superseded_term_changes_nothing
             an_append_that_does_not_continue_the_log_changes_nothing
+            an_append_of_another_epoch_changes_nothing
             an_append_that_lands_late_changes_nothing
             a_repeated_cmid_is_found_and_refuses_its_whole_append
             a_cmid_is_its_authors_own

@@ -27,6 +27,16 @@ pub(super) async fn an_append_under_a_superseded_term_changes_nothing(store: &im
     assert_eq!(all(store, "r").await, ["1 claim", "2 claim", "3 a"]);
 }
 
+pub(super) async fn an_append_of_another_epoch_changes_nothing(store: &impl Keeper) {
+    let claimed = claim(store, "r", "s0").await;
+    // A log that was set back can have a claim where another one was.
+    let mut other = append(&room("r"), &claimed, Seq(1), &["a", "b"]);
+    other.epoch = Epoch(!claimed.epoch.0);
+    assert_eq!(append_one(store, other).await, Appended::Superseded);
+    say(store, "r", &claimed, 1, &["a"]).await;
+    assert_eq!(all(store, "r").await, ["1 claim", "2 a"]);
+}
+
 pub(super) async fn an_append_that_does_not_continue_the_log_changes_nothing(store: &impl Keeper) {
     let claimed = claim(store, "r", "s0").await;
     for after in [0, 2, 7] {

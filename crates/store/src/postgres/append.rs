@@ -34,25 +34,29 @@ macro_rules! input {
         "with input as (
              select * from unnest($1::int8[], $2::int8[], $3::int8[], $4::int2[], $5::bytea[],
                  $6::bytea[], $7::bytea[], $8::bytea[], $9::bytea[], $10::int8[], $11::int8[],
-                 $12::bytea[], $13::bool[])
+                 $12::bytea[], $13::bool[], $14::int8[])
              as t (room, seq, term, kind, author, author_name, target, target_name, cmid, dedup,
-                 digest, body, first)
+                 digest, body, first, epoch)
          ) "
     };
 }
 
 // Lateral, with a limit: one look into the index for each row, whatever is known of the
-// table's size when the statement is planned.
+// table's size when the statement is planned. The epoch, because a log that was set back
+// may have another claim at the same seq.
 macro_rules! firsts {
     () => {
         "join lateral (select 1 from shaddock_entry p
               where p.room = i.room and p.seq = i.seq - 1 and p.term = i.term limit 1) p on true
+         join lateral (select 1 from shaddock_room r
+              where r.id = i.room and r.epoch = i.epoch limit 1) r on true
          where i.first order by i.room, i.seq
          on conflict (room, seq) do nothing returning room, at"
     };
 }
 
-/// Each room's first entry, where the one before it is under the appender's term;
+/// Each room's first entry, where the one before it is under the appender's term, in its
+/// epoch;
 /// the rest of the rooms whose first was stored.
 const ONE_STATEMENT: &str = concat!(
     input!(),
@@ -70,7 +74,7 @@ const FIRSTS: &str = concat!(input!(), insert!(), firsts!());
 const REST: &str = concat!(
     input!(),
     insert!(),
-    "where not i.first and i.room = any($14::int8[]) order by i.room, i.seq"
+    "where not i.first and i.room = any($15::int8[]) order by i.room, i.seq"
 );
 
 /// One room's append, with what the table needs beside it.
@@ -163,6 +167,7 @@ struct Arrays<'a> {
     digest: Vec<i64>,
     body: Vec<&'a [u8]>,
     first: Vec<bool>,
+    epoch: Vec<i64>,
 }
 
 impl<'a> Arrays<'a> {
@@ -191,6 +196,7 @@ impl<'a> Arrays<'a> {
                 all.digest.push(row.digest);
                 all.body.push(row.body);
                 all.first.push(seq == line.append.after.0 + 1);
+                all.epoch.push(line.append.epoch.0.cast_signed());
             }
         }
         all
@@ -211,6 +217,7 @@ impl<'a> Arrays<'a> {
             &self.digest,
             &self.body,
             &self.first,
+            &self.epoch,
         ]
     }
 }

@@ -6,7 +6,7 @@ mod upkeep;
 use std::{collections::HashMap, fs::File, sync::Arc};
 
 use bytes::Bytes;
-use model::{Identity, RoomId, Seq};
+use model::{Epoch, Identity, RoomId, Seq};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
@@ -153,6 +153,11 @@ impl Writer {
         Ok(tip.optional()?.unwrap_or((0, 0)))
     }
 
+    fn epoch(&self, room: i64) -> rusqlite::Result<Epoch> {
+        let mut query = self.connection().prepare_cached("select epoch from room where id = ?1")?;
+        Ok(Epoch(query.query_row([room], |row| row.get::<_, i64>(0))?.cast_unsigned()))
+    }
+
     pub(super) fn append(&mut self, appends: &[Append]) -> rusqlite::Result<Vec<Appended>> {
         let at_ms = self.now_ms();
         appends.iter().map(|append| self.append_one(append, at_ms)).collect()
@@ -161,7 +166,9 @@ impl Writer {
     fn append_one(&mut self, append: &Append, at_ms: i64) -> rusqlite::Result<Appended> {
         let Some(room) = self.room(&append.room)? else { return Ok(Appended::Superseded) };
         let (head, term) = self.tip(room)?;
-        if (raw::unsigned(head), raw::unsigned(term)) != (append.after.0, append.term.0) {
+        let is_its = (raw::unsigned(head), raw::unsigned(term)) == (append.after.0, append.term.0);
+        // A log that was set back may have another claim at the same seq.
+        if !is_its || self.epoch(room)? != append.epoch {
             return Ok(Appended::Superseded);
         }
         let keys: Vec<i64> = append
