@@ -137,6 +137,9 @@ pub enum Outcome {
         position: Position,
         /// What was missed; for the names that the connector brought.
         entries: Vec<Entry>,
+        /// What they said meanwhile themselves and is for nobody there: it may be what
+        /// they have no answer to.
+        said: Vec<Entry>,
         /// All names.
         roster: Vec<UserName>,
         /// The members that are in, and their rights.
@@ -173,4 +176,7 @@ pub enum Refusal {
     /// The room is served elsewhere, or is about to be.
     #[error("the room has moved")]
     Moved,
+    /// The same, while this was being stored: nobody here will know whether it was.
+    #[error("the room has moved, and this may be stored")]
+    MovedMeanwhile,
 }

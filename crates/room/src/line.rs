@@ -7,7 +7,8 @@
 //!
 //! Whoever missed more than the room remembers is answered once the log was read. That
 //! holds up nobody but themselves: what the same session asks after that (of a re-join:
-//! its link) waits, the others go on.
+//! its link) waits, the others go on. In the same way a re-join waits for the end of an
+//! append that its sessions asked for over a link which is lost.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -36,6 +37,8 @@ pub struct Line {
     held: BTreeMap<Who, Vec<Command>>,
     /// How many commands are held.
     held_count: usize,
+    /// The re-joins that wait for the end of an append.
+    unsettled: Vec<Command>,
 }
 
 /// Who asks: one session, or a link for all of its sessions.
@@ -117,11 +120,28 @@ impl Line {
         behind
     }
 
+    /// A re-join waits for the end of an append; and so does what comes after it over its
+    /// link.
+    pub fn await_append(&mut self, who: Who, rejoin: Command) {
+        self.held_count += 1;
+        self.held.entry(who).or_default();
+        self.unsettled.push(rejoin);
+    }
+
+    /// An append has ended: gives the re-joins that waited for one. Each is served, and
+    /// after that what waited behind it ([`Self::end_replay`]), or waits again.
+    #[must_use]
+    pub fn take_unsettled(&mut self) -> Vec<Command> {
+        self.held_count -= self.unsettled.len();
+        std::mem::take(&mut self.unsettled)
+    }
+
     /// Gives all who wait: the room is given up.
     #[must_use]
     pub fn clear(&mut self) -> Vec<Command> {
         let line = std::mem::take(self);
-        line.held.into_values().flatten().chain(line.waiting).collect()
+        let held = line.held.into_values().flatten();
+        line.unsettled.into_iter().chain(held).chain(line.waiting).collect()
     }
 }
 
@@ -150,6 +170,12 @@ impl Command {
             }
             _ => false,
         }
+    }
+
+    /// True if it has to wait for the end of an append.
+    #[must_use]
+    pub fn needs_append(&self, room: &Room) -> bool {
+        matches!(&self.input, Input::Rejoin(rejoin) if room.is_storing_for(rejoin))
     }
 
     /// Who asks, if it is a connector.

@@ -56,6 +56,11 @@ pub(crate) struct Draft {
 
 impl Draft {
     /// All who wait for it, whatever they said.
+    fn waiting(&self) -> impl Iterator<Item = &Origin> {
+        self.origins.iter().chain(self.rivals.iter().map(|(_, origin)| origin))
+    }
+
+    /// The same.
     fn into_waiting(self) -> impl Iterator<Item = Origin> {
         self.origins.into_iter().chain(self.rivals.into_iter().map(|(_, origin)| origin))
     }
@@ -127,6 +132,11 @@ impl Log {
 
     pub(crate) fn is_in_flight(&self) -> bool {
         !self.in_flight.is_empty()
+    }
+
+    /// All who wait for something to be stored.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = &Origin> {
+        self.in_flight.iter().chain(&self.pending).flat_map(Draft::waiting)
     }
 
     /// Looks for the same cmid among what is stored, being stored, or waiting.

@@ -356,8 +356,9 @@ impl Room {
 
     /// Gives the room up. Whoever waits is told to ask elsewhere.
     pub(crate) fn close(&mut self, effects: &mut Vec<Effect>) {
-        let mut waiting = self.log.fail_in_flight();
-        waiting.extend(self.log.fail_pending());
+        let unknown = self.log.fail_in_flight();
+        self.answer(&unknown, Err(Refusal::MovedMeanwhile), effects);
+        let waiting = self.log.fail_pending();
         self.answer(&waiting, Err(Refusal::Moved), effects);
         for (link, digest) in std::mem::take(&mut self.links) {
             effects.push(Effect::Detach { link, digest_delta: digest.value().wrapping_neg() });

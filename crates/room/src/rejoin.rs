@@ -9,8 +9,8 @@ use model::{
 };
 
 use crate::{
-    Effect, Entry, Kind, Member, Newcomer, Outcome, Place, Refusal, Rejoin, Replay, Resume, Room,
-    Verdict,
+    Effect, Entry, Kind, Member, Newcomer, Origin, Outcome, Place, Refusal, Rejoin, Replay, Resume,
+    Room, Verdict,
 };
 
 impl Room {
@@ -25,6 +25,21 @@ impl Room {
     #[must_use]
     pub fn joins(&self, replay_up_to: Seq) -> bool {
         self.log.since(replay_up_to).is_some()
+    }
+
+    /// True if something is still to be stored that the sessions of a re-join said over
+    /// another link. What becomes of it decides what they have to say again: its
+    /// answer goes over a link that is lost.
+    #[must_use]
+    pub fn is_storing_for(&self, rejoin: &Rejoin) -> bool {
+        let is_before = |origin: &Origin| match origin {
+            Origin::Session { link, session, .. } => {
+                *link != rejoin.link
+                    && rejoin.members.iter().any(|(who, _)| who.session == *session)
+            }
+            Origin::Call { .. } => false,
+        };
+        self.log.waiting().any(is_before)
     }
 
     pub(crate) fn rejoin(&mut self, rejoin: Rejoin, effects: &mut Vec<Effect>) {
@@ -68,11 +83,12 @@ impl Room {
         if let Some(digest) = before {
             effects.push(Effect::Detach { link, digest_delta: digest.value().wrapping_neg() });
         }
-        let (verdict, entries) = self.replay(mark, replay, link);
+        let (verdict, entries, said) = self.replay(mark, replay, link);
         let position =
             if readmitted.is_empty() { self.head() } else { self.attach(link, None, effects) };
         let roster = self.roster.names();
-        let outcome = Outcome::Rejoined { verdict, position, entries, roster, readmitted, refused };
+        let outcome =
+            Outcome::Rejoined { verdict, position, entries, said, roster, readmitted, refused };
         self.reply(link, request_id, Ok(outcome), effects);
     }
 
@@ -149,20 +165,27 @@ impl Room {
         self.detach_if_alone(at, effects);
     }
 
-    /// What follows a mark, for those behind `link`.
-    fn replay(&self, mark: Position, read: Option<Replay>, link: LinkId) -> (Verdict, Vec<Entry>) {
+    /// What follows a mark, for those behind `link`; and what else they said.
+    fn replay(
+        &self,
+        mark: Position,
+        read: Option<Replay>,
+        link: LinkId,
+    ) -> (Verdict, Vec<Entry>, Vec<Entry>) {
         if mark.epoch != self.epoch {
             // This log began after the one that the mark is of: all that was said here
             // so far is new to whoever comes late to it.
             let said = self.log.remembered().filter(|entry| self.concerns(entry, link));
-            return (Verdict::Reset, said.cloned().collect());
+            return (Verdict::Reset, said.cloned().collect(), Vec::new());
         }
-        let (verdict, mut entries) = self.missed(mark, read);
-        match verdict {
-            Verdict::Complete => entries.retain(|entry| self.concerns(entry, link)),
-            Verdict::Truncated { .. } | Verdict::Reset => entries.clear(),
+        let (verdict, missed) = self.missed(mark, read);
+        if verdict != Verdict::Complete {
+            return (verdict, Vec::new(), Vec::new());
         }
-        (verdict, entries)
+        let (entries, others): (Vec<_>, Vec<_>) =
+            missed.into_iter().partition(|entry| self.concerns(entry, link));
+        let said = others.into_iter().filter(|entry| self.is_from(entry, link)).collect();
+        (verdict, entries, said)
     }
 
     /// What follows where somebody left off, for them alone.

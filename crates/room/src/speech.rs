@@ -140,7 +140,12 @@ impl Room {
                     self.answer(&others, Err(Refusal::CmidConflict), effects);
                 }
             }
-            AppendResult::Superseded | AppendResult::Unknown => return self.close(effects),
+            AppendResult::Superseded => {
+                let refused = self.log.fail_in_flight();
+                self.answer(&refused, Err(Refusal::Moved), effects);
+                return self.close(effects);
+            }
+            AppendResult::Unknown => return self.close(effects),
             AppendResult::Failed => {
                 let origins = self.log.fail_in_flight();
                 let is_sure = planted::is(Bug::UnknownTakenForAbsent);
@@ -207,6 +212,11 @@ impl Room {
                 self.link_of(target, *target_identity) == Some(link)
             }
         }
+    }
+
+    /// True if somebody behind `link` said `entry`.
+    pub(crate) fn is_from(&self, entry: &Entry, link: LinkId) -> bool {
+        self.link_of(&entry.author, entry.author_identity) == Some(link)
     }
 
     /// True if `entry` is told by an event over `link`: somebody was there when it was

@@ -411,7 +411,7 @@ fn answer(outcome: &Result<Outcome, Refusal>) -> String {
         }
         Ok(Outcome::Gone) => "gone".into(),
         Ok(Outcome::Published { position, .. }) => format!("stored {}", position.seq.0),
-        Ok(Outcome::Rejoined { verdict, position, entries, roster, readmitted, refused }) => {
+        Ok(Outcome::Rejoined { verdict, position, entries, said, roster, readmitted, refused }) => {
             let verdict = self::verdict(*verdict);
             let mut text = format!("{verdict} @{} [{}]", position.seq.0, names(roster));
             for (session, grant) in readmitted {
@@ -421,7 +421,11 @@ fn answer(outcome: &Result<Outcome, Refusal>) -> String {
             for session in refused {
                 text += &format!(" not {}", session.0);
             }
-            text + &missed(entries)
+            text += &missed(entries);
+            if !said.is_empty() {
+                text += &format!(" said{}", seqs(said));
+            }
+            text
         }
         Err(refusal) => format!("{refusal:?}"),
     }

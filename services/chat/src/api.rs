@@ -322,7 +322,7 @@ pub(crate) fn refused(refused: Refusal) -> Status {
         Refusal::CmidConflict | Refusal::NameTaken => Code::AlreadyExists,
         Refusal::Overloaded | Refusal::RoomFull => Code::ResourceExhausted,
         Refusal::NotAMember => Code::FailedPrecondition,
-        Refusal::Unavailable | Refusal::Moved => Code::Unavailable,
+        Refusal::Unavailable | Refusal::Moved | Refusal::MovedMeanwhile => Code::Unavailable,
     };
     refusal(code, &translate::label(refused).to_uppercase(), refused.to_string())
 }

@@ -206,7 +206,7 @@ impl Link {
         if !rules.lengths().contains(&publish.content.len()) {
             let message = format!("content must have 1 to {} bytes", rules.len_max);
             let reason = pb::RefusedReason::ContentLength.into();
-            let refused = pb::Refused { reason, message, shard: None };
+            let refused = pb::Refused { reason, message, shard: None, unknown: false };
             self.rooms.reply(self.outbox.link, &room, request_id, reply::Result::Refused(refused));
             return Ok(());
         }

@@ -23,6 +23,7 @@ pub(crate) fn event(
                     reason: reason(refusal).into(),
                     message: refusal.to_string(),
                     shard,
+                    unknown: refusal == Refusal::MovedMeanwhile,
                 }),
             };
             event::Event::Reply(pb::Reply { request_id, room: name, result: Some(result) })
@@ -81,7 +82,7 @@ fn result(fence: Fence, outcome: Outcome) -> reply::Result {
         Outcome::Published { position, at_ms } => {
             reply::Result::Published(pb::Published { position: Some(position.into()), at_ms })
         }
-        Outcome::Rejoined { verdict, position, entries, roster, readmitted, refused } => {
+        Outcome::Rejoined { verdict, position, entries, said, roster, readmitted, refused } => {
             let readmitted = readmitted.into_iter().map(|(session, grant)| pb::Readmitted {
                 session_id: session.0,
                 grant: Some(grant.into()),
@@ -91,6 +92,7 @@ fn result(fence: Fence, outcome: Outcome) -> reply::Result {
                 fence: Some(fence.into()),
                 position: Some(position.into()),
                 entries: entries.into_iter().map(entry).collect(),
+                said: said.into_iter().map(entry).collect(),
                 roster: names(roster),
                 readmitted: readmitted.collect(),
                 refused_session_ids: refused.into_iter().map(|session| session.0).collect(),
@@ -159,7 +161,7 @@ pub(crate) fn reason(refusal: Refusal) -> RefusedReason {
         Refusal::CmidConflict => RefusedReason::CmidConflict,
         Refusal::Overloaded => RefusedReason::Overloaded,
         Refusal::Unavailable => RefusedReason::Unavailable,
-        Refusal::Moved => RefusedReason::Moved,
+        Refusal::Moved | Refusal::MovedMeanwhile => RefusedReason::Moved,
     }
 }
 
@@ -173,7 +175,7 @@ pub(crate) fn label(refusal: Refusal) -> &'static str {
         Refusal::CmidConflict => "cmid_conflict",
         Refusal::Overloaded => "overloaded",
         Refusal::Unavailable => "unavailable",
-        Refusal::Moved => "moved",
+        Refusal::Moved | Refusal::MovedMeanwhile => "moved",
     }
 }
 

@@ -206,6 +206,35 @@ impl State {
         true
     }
 
+    /// A message may be stored that will be sent again.
+    pub(crate) fn may_be_stored(&mut self, request_id: u64) {
+        if let Some(pending) = self.pending.iter_mut().find(|p| p.request_id == request_id) {
+            pending.repeated = true;
+            self.asked_twice = true;
+        }
+    }
+
+    /// Takes the messages that were sent, and are not stored though one is that their
+    /// session said later: they were refused, and the refusal was lost. `stored` are the
+    /// sessions and requests whose messages are. To send them again might store them now,
+    /// in the wrong order (contract, rule 15).
+    pub(crate) fn take_overtaken(&mut self, stored: &[(u64, u64)]) -> VecDeque<Pending> {
+        if stored.is_empty() {
+            return VecDeque::new();
+        }
+        let is_overtaken = |p: &Pending| {
+            let is_later =
+                |&(session, id): &(u64, u64)| session == p.session.id() && id > p.request_id;
+            matches!(p.ask, Ask::Publish(_))
+                && (p.sent || p.repeated)
+                && stored.iter().any(is_later)
+        };
+        let (overtaken, rest) =
+            std::mem::take(&mut self.pending).into_iter().partition(is_overtaken);
+        self.pending = rest;
+        overtaken
+    }
+
     /// True if the session that asks is still to be let in.
     pub(crate) fn is_behind_join(&self, request_id: u64) -> bool {
         let asked = self.pending.iter().position(|pending| pending.request_id == request_id);
@@ -225,13 +254,12 @@ impl State {
 
     /// Takes the messages of which nobody knows whether an owner stored them whose
     /// log may have gone with it: to send them again might say them twice.
-    pub(crate) fn give_up_unknown(&mut self) -> Vec<Pending> {
+    pub(crate) fn give_up_unknown(&mut self) -> VecDeque<Pending> {
         let (unknown, rest) = std::mem::take(&mut self.pending)
             .into_iter()
             .partition(|p| (p.sent || p.repeated) && matches!(p.ask, Ask::Publish(_)));
         self.pending = rest;
-        let unknown: VecDeque<Pending> = unknown;
-        unknown.into()
+        unknown
     }
 
     /// The room has lost its link, or was told to go elsewhere. Returns who has asked

@@ -62,7 +62,7 @@ fn route(links: &Links, room: &Arc<Room>, now: Instant) -> bool {
     }
     if state.members.is_empty() {
         // Nobody is in yet: who wants to come in asks for themselves.
-        let unknown = if link.is_volatile { state.give_up_unknown() } else { Vec::new() };
+        let unknown = if link.is_volatile { state.give_up_unknown() } else { Default::default() };
         for pending in &unknown {
             links.hub().answer(
                 pending,

@@ -190,6 +190,13 @@ impl Known {
         }
     }
 
+    /// True if somebody behind this link said an entry.
+    pub(super) fn said(&self, entry: &Entry) -> bool {
+        self.sessions
+            .values()
+            .any(|(name, who)| (name, who) == (&entry.author, &entry.author_identity))
+    }
+
     /// True if an entry was told by an event: somebody it is for was there.
     pub(super) fn heard(&self, entry: &Entry) -> bool {
         let is_for = |name: &UserName, who: &Identity| match &entry.kind {

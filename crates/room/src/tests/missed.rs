@@ -117,12 +117,15 @@ impl Sim {
     fn check_replay(&self, link: LinkId, mark: Position, from: Seq, effects: &[Effect]) {
         let rejoined = effects.iter().find_map(|effect| match effect {
             Effect::Send {
-                event: Event::Reply { outcome: Ok(Outcome::Rejoined { verdict, entries, .. }), .. },
+                event:
+                    Event::Reply {
+                        outcome: Ok(Outcome::Rejoined { verdict, entries, said, .. }), ..
+                    },
                 ..
-            } => Some((*verdict, entries)),
+            } => Some((*verdict, entries, said)),
             _ => None,
         });
-        let (verdict, entries) = rejoined.expect("an answer");
+        let (verdict, entries, said) = rejoined.expect("an answer");
         let known = self.stage.connectors.known(link).expect("an open link");
         // Without anybody behind it, a link may be told of what is for all.
         let is_missed = |entry: &&Entry| {
@@ -142,7 +145,10 @@ impl Sim {
         } else {
             assert_eq!(verdict, Verdict::Complete);
             let missed = told.iter().filter(|entry| entry.seq > mark.seq);
-            assert!(entries.iter().eq(missed.filter(is_missed)), "what was missed");
+            let (missed, others): (Vec<_>, Vec<_>) = missed.partition(is_missed);
+            assert!(entries.iter().eq(missed), "what was missed");
+            let are_said = others.into_iter().filter(|entry| known.said(entry));
+            assert!(said.iter().eq(are_said), "what may not have been answered");
         }
     }
 }

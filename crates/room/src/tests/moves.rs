@@ -21,7 +21,7 @@ fn an_unknown_outcome_is_not_guessed() {
         ("A1+ann", "A #1 in:1 @1 [ann] new | A +ann(1)"),
         ("A1!hi", ""),
         ("append", "after 1: hi"),
-        ("unknown", "A #2 Moved | A moved | closed"),
+        ("unknown", "A #2 MovedMeanwhile | A moved | closed"),
     ]);
 }
 
@@ -32,7 +32,7 @@ fn who_hears_of_another_owner_gives_up_at_once() {
         ("A1!hi", ""),
         ("append", "after 1: hi"),
         ("A1!ho", ""),
-        ("superseded", "A #2 Moved | A #4 Moved | A moved | closed"),
+        ("superseded", "A #2 MovedMeanwhile | A #4 Moved | A moved | closed"),
     ]);
 }
 
@@ -68,7 +68,7 @@ fn a_release_waits_for_what_is_in_flight() {
 fn a_release_ends_with_any_end_of_the_append() {
     for (end, told) in [
         ("failed", "A #2 Unavailable | A moved | closed"),
-        ("unknown", "A #2 Moved | A moved | closed"),
+        ("unknown", "A #2 MovedMeanwhile | A moved | closed"),
         ("fenced", "A #2 Moved | A moved | closed"),
         ("dup 0@1", "A #2 stored 1 | A moved | closed"),
     ] {

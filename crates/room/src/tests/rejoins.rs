@@ -32,6 +32,22 @@ fn a_return_may_come_before_the_loss_is_noticed() {
 }
 
 #[test]
+fn what_somebody_said_to_others_meanwhile_is_told_apart() {
+    check(&[
+        ("A1+ann", "A #1 in:1 @1 [ann] new | A +ann(1)"),
+        ("B1+bob", "B #2 in:2 @1 [ann bob] new | A +bob | B +bob(1)"),
+        ("A1>bob!psst", ""),
+        ("B1>ann!hm", ""),
+        ("A1!hi", ""),
+        (
+            "store",
+            "A #3 stored 2 | B 2<1 ann>bob: psst | B #4 stored 3 | A 3<1 bob>ann: hm | A #5 stored 4 | A 4<3 ann: hi | B 4<2 ann: hi",
+        ),
+        ("A' rejoin @1 1+ann:1", "A' #7 Complete @4 [ann bob] 1:1 missed 3 4 said 2"),
+    ]);
+}
+
+#[test]
 fn a_return_over_the_same_link_says_all_again() {
     check(&[
         ("A1+ann", "A #1 in:1 @1 [ann] new | A +ann(1)"),

@@ -129,10 +129,6 @@ pub(crate) fn first_in_first_out(world: &World<'_>, judge: &mut Judge) {
         let stay = &world.stays[sent.stay];
         let Some(log) = world.logs.get(stay.room) else { continue };
         let Some(&seq) = log.by_content.get(sent.content) else { continue };
-        // Whom nobody could whisper to at first may have come until it was said again.
-        if sent.target != "*" && !was_there(world, stay.room, sent.target, sent.line) {
-            continue;
-        }
         // What was sent again may have come in then.
         if world.words[&(stay.room, sent.content)].len() > 1 {
             continue;
@@ -145,12 +141,6 @@ pub(crate) fn first_in_first_out(world: &World<'_>, judge: &mut Judge) {
         );
     }
     answered_first(world, judge);
-}
-
-/// True if somebody of that name was in the room.
-fn was_there(world: &World<'_>, room: &str, name: &str, line: usize) -> bool {
-    let mut there = world.stays.iter().filter(|stay| (stay.room, stay.name) == (room, name));
-    there.any(|stay| stay.entered < line && line < world.ended(stay))
 }
 
 fn answered_first(world: &World<'_>, judge: &mut Judge) {

@@ -115,9 +115,8 @@ impl Rooms {
         false
     }
 
-    /// Applies a command to a room that is open. Whoever missed more than the room
-    /// remembers waits until the log was read, and so does what they ask after that.
-    /// True if the room has to be dropped.
+    /// Applies a command to a room that is open, unless it has to wait. True if the room
+    /// has to be dropped.
     pub(super) fn admit(&self, id: &RoomId, open: &mut Open, command: Command) -> bool {
         if let Some(who) = open.line.is_held(&command) {
             if open.line.is_full_for(&command) {
@@ -127,16 +126,45 @@ impl Rooms {
             }
             return false;
         }
-        if command.needs_log(&open.room)
-            && let Some(who) = command.who()
-        {
+        match self.postpone(id, open, command) {
+            None => false,
+            Some(command) => self.apply_to(id, open, command.input),
+        }
+    }
+
+    /// Whoever missed more than the room remembers waits until the log was read, and
+    /// whoever comes back until what they said is stored, or surely is not; what they ask
+    /// after that waits, too. Gives the command back if nothing keeps it.
+    fn postpone(&self, id: &RoomId, open: &mut Open, command: Command) -> Option<Command> {
+        let Some(who) = command.who() else { return Some(command) };
+        if command.needs_append(&open.room) {
+            if open.line.is_full_for(&command) {
+                self.refuse(id, &command, Refusal::Overloaded);
+            } else {
+                open.line.await_append(who, command);
+            }
+            return None;
+        }
+        if command.needs_log(&open.room) {
             open.line.begin_replay(who);
             open.reads += 1;
             let read = read::replay(self.clone(), id.clone(), open.room.fence(), command);
             self.0.tasks.spawn("replay", Policy::Session, read);
-            return false;
+            return None;
         }
-        self.apply_to(id, open, command.input)
+        Some(command)
+    }
+
+    /// An append has ended: serves those who came back and waited for that.
+    pub(super) fn settle(&self, id: &RoomId, open: &mut Open) {
+        for command in open.line.take_unsettled() {
+            let who = command.who();
+            let Some(command) = self.postpone(id, open, command) else { continue };
+            self.apply_to(id, open, command.input);
+            for command in who.map(|who| open.line.end_replay(who)).unwrap_or_default() {
+                self.admit(id, open, command);
+            }
+        }
     }
 
     /// The log was read for a command: applies it with what was found, unless it was

@@ -114,8 +114,11 @@ impl Rooms {
             Event::Reply { outcome, .. } => self.count(outcome),
             _ => {}
         }
-        let moves =
-            matches!(event, Event::Moved | Event::Reply { outcome: Err(Refusal::Moved), .. });
+        let moves = matches!(
+            event,
+            Event::Moved
+                | Event::Reply { outcome: Err(Refusal::Moved | Refusal::MovedMeanwhile), .. }
+        );
         let shard = if moves { self.address_of(id) } else { None };
         outbox.push(translate::event(id, fence, event, shard), digest_delta);
     }
@@ -168,7 +171,13 @@ impl Rooms {
                 };
                 match lost {
                     Some(reason) => self.give_up(id, open, Input::Appended(result), reason),
-                    None => self.apply_to(id, open, Input::Appended(result)),
+                    None => {
+                        let is_over = self.apply_to(id, open, Input::Appended(result));
+                        if !is_over {
+                            self.settle(id, open);
+                        }
+                        is_over
+                    }
                 }
             }
             _ => false,
@@ -226,7 +235,8 @@ impl Rooms {
             }
             other => translate::reason(other),
         };
-        let refused = pb::Refused { reason: reason.into(), message: refusal.to_string(), shard };
+        let message = refusal.to_string();
+        let refused = pb::Refused { reason: reason.into(), message, shard, unknown: false };
         self.reply(link, room, request_id, reply::Result::Refused(refused));
     }
 

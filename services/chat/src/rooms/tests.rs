@@ -130,6 +130,15 @@ impl Stage {
         Input::Join(Join { link, connector, request_id, newcomer, resume: None })
     }
 
+    /// Brings the first session back, which has heard all up to its coming.
+    fn rejoin(&self, request_id: u64) -> Input {
+        let Input::Join(join) = self.join(request_id, 1) else { unreachable!() };
+        let Join { link, connector, newcomer, .. } = join;
+        let mark = Position { epoch: Epoch(7), seq: Seq(1) };
+        let members = vec![(newcomer, None)];
+        Input::Rejoin(Rejoin { link, connector, request_id, mark, members, replay: None })
+    }
+
     fn leave(&self, request_id: u64) -> Input {
         Input::Leave { link: self.link.link, request_id, session: SessionId(1) }
     }
@@ -196,6 +205,7 @@ fn text(event: &event::Event) -> String {
     };
     let what = match reply.result.as_ref().unwrap() {
         reply::Result::Refused(refused) => format!("{:?}", refused.reason()),
+        reply::Result::Rejoined(rejoined) => format!("Rejoined {}", rejoined.entries.len()),
         other => format!("{other:?}").split('(').next().unwrap().to_owned(),
     };
     format!("#{} {what}", reply.request_id)
@@ -223,19 +233,12 @@ async fn a_link_that_ends_while_its_command_waits_leaves_nobody_behind() {
 #[tokio::test]
 async fn what_a_lost_link_brings_late_does_not_take_sessions_from_the_next() {
     let mut stage = Stage::new();
-    let rejoin = |stage: &Stage| {
-        let Input::Join(join) = stage.join(2, 1) else { unreachable!() };
-        let Join { link, connector, request_id, newcomer, .. } = join;
-        let mark = Position { epoch: Epoch(1), seq: Seq(1) };
-        let members = vec![(newcomer, None)];
-        Input::Rejoin(Rejoin { link, connector, request_id, mark, members, replay: None })
-    };
     stage.submit(stage.join(1, 1));
     stage.claim().await;
     // It is still being answered when the next link is there.
-    let late = rejoin(&stage);
+    let late = stage.rejoin(2);
     stage.link = stage.rooms.open_link(connector("a"), 1 << 20);
-    stage.submit(rejoin(&stage));
+    stage.submit(stage.rejoin(2));
     stage.submit(late);
     let link = stage.link.link;
     let behind = |room: &Room| room.sessions(link).collect::<Vec<_>>();
@@ -362,7 +365,7 @@ async fn a_log_that_cannot_be_read_gives_no_verdict() {
     *stage.store.fails.lock().unwrap() = None;
     stage.submit(rejoin(10));
     read().await;
-    assert_eq!(stage.told(), ["#10 Rejoined"]);
+    assert_eq!(stage.told(), ["#10 Rejoined 3"]);
     // Given up in the meantime: it is claimed for whoever asked.
     stage.submit(rejoin(11));
     stage.rooms.apply_open(&room(), Input::Superseded);
@@ -370,7 +373,7 @@ async fn a_log_that_cannot_be_read_gives_no_verdict() {
     assert_eq!(stage.told(), [""; 0]);
     stage.claim().await;
     read().await;
-    assert_eq!(stage.told(), ["#11 Rejoined"]);
+    assert_eq!(stage.told(), ["#11 Rejoined 3"]);
 }
 
 #[tokio::test]
@@ -390,6 +393,27 @@ async fn an_append_that_ends_after_its_room_was_given_up_says_nothing_of_the_nex
     assert_eq!(stage.told(), [""; 0]);
     stage.rooms.appended(&room(), new, room::AppendResult::Stored { at_ms: 1 });
     assert_eq!(stage.told(), ["#4 Published", "Entry"]);
+}
+
+#[tokio::test]
+async fn whoever_comes_back_waits_for_the_end_of_what_they_said_over_the_lost_link() {
+    for (end, told) in [
+        (room::AppendResult::Stored { at_ms: 1 }, ["#3 Rejoined 1", "#4 Gone"]),
+        (room::AppendResult::Failed, ["#3 Rejoined 0", "#4 Gone"]),
+    ] {
+        let mut stage = Stage::new();
+        stage.submit(stage.join(1, 1));
+        stage.claim().await;
+        stage.submit(stage.say(2, "hi"));
+        let (_, fence, _) = stage.rooms.take_appends().remove(0);
+        stage.link = stage.rooms.open_link(connector("a"), 1 << 20);
+        stage.events = RefCell::new(Responses(Arc::clone(&stage.link)));
+        stage.submit(stage.rejoin(3));
+        stage.submit(stage.leave(4));
+        assert_eq!(stage.told(), [""; 0]);
+        stage.rooms.appended(&room(), fence, end);
+        assert_eq!(stage.told(), told);
+    }
 }
 
 #[tokio::test]

@@ -58,9 +58,13 @@ pub(super) fn handle(
     if let Some(verdict) = told(verdict, &rejoined) {
         batch.told(room, wire::route::ON_VERDICT, verdict);
     }
+    let mut stored = Vec::new();
+    for entry in &rejoined.said {
+        stored.extend(answer_first(hub, room, &mut state, entry, batch));
+    }
     for entry in rejoined.entries {
         if state.mark.seq.0 < entry.seq {
-            answer_first(hub, room, &mut state, &entry, batch);
+            stored.extend(answer_first(hub, room, &mut state, &entry, batch));
             deliver(room, &mut state, entry, batch);
         }
     }
@@ -69,8 +73,10 @@ pub(super) fn handle(
         let position: Position = rejoined.position.unwrap_or_default().into();
         state.attach(&room.id, position);
     }
-    let unknown =
-        if verdict == pb::Verdict::Complete { Vec::new() } else { state.give_up_unknown() };
+    let given_up = match verdict {
+        pb::Verdict::Complete => state.take_overtaken(&stored),
+        _ => state.give_up_unknown(),
+    };
     state.send_again();
     state.send_waiting(&room.id);
     // A log that does not outlive its shard promised nothing about the past.
@@ -83,7 +89,7 @@ pub(super) fn handle(
     drop(state);
 
     tracing::debug!(room_id = %room.id, verdict = label(verdict), "room taken to a shard again");
-    for pending in &unknown {
+    for pending in &given_up {
         refuse(hub, room, pending, RefusedReason::Unavailable, batch);
     }
     if !evicted.is_empty() || cut {

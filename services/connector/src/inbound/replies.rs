@@ -120,26 +120,25 @@ fn stored(pending: &Pending, at: pb::Position, at_ms: u64) -> Bytes {
 }
 
 /// Answers a request whose entry comes in a replay, before the entry itself is
-/// given to anybody (contract, rule 15).
+/// given to anybody (contract, rule 15). Returns its session and its number.
 pub(super) fn answer_first(
     hub: &Hub,
     room: &Arc<Room>,
     state: &mut State,
     entry: &pb::Entry,
     batch: &mut Batch,
-) {
+) -> Option<(u64, u64)> {
     let made_here = hub.made(&entry.cmid);
     let asked = |pending: &Pending| match &pending.ask {
         Ask::Publish(speech) if made_here => speech.cmid == entry.cmid,
         Ask::Publish(speech) => speech.is(entry),
         _ => false,
     };
-    if let Some(at) = state.pending.iter().position(asked)
-        && let Some(pending) = state.pending.remove(at)
-    {
-        let at = pb::Position { epoch: state.mark.epoch.0, seq: entry.seq };
-        respond(hub, room, &pending, 200, stored(&pending, at, entry.at_ms), batch);
-    }
+    let at = state.pending.iter().position(asked)?;
+    let pending = state.pending.remove(at)?;
+    let at = pb::Position { epoch: state.mark.epoch.0, seq: entry.seq };
+    respond(hub, room, &pending, 200, stored(&pending, at, entry.at_ms), batch);
+    Some((pending.session.id(), pending.request_id))
 }
 
 /// Answers a client in its place among the pushes.
@@ -185,6 +184,9 @@ fn on_refused(
         }
         // Nothing has changed there: the same is asked again, elsewhere or later.
         RefusedReason::Moved => {
+            if refused.unknown {
+                state.may_be_stored(request_id);
+            }
             let found = state.unsend(request_id);
             // What was served is about to leave this shard; the word of it follows.
             if is_rejoin || (found && !is_attached && !is_rejoining) {

@@ -106,7 +106,7 @@ async fn every_refusal_has_an_answer() {
     // A reason of a later version.
     let asked = s.clients[0].say("hi", "*").await;
     let (id, _) = s.link.publish().await;
-    let later = pb::Refused { reason: 99, message: String::new(), shard: None };
+    let later = pb::Refused { reason: 99, ..Default::default() };
     s.link.reply(id, R::Refused(later)).await;
     s.clients[0].expect(&[&format!("{asked} {busy}")]).await;
 }

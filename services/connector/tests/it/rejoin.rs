@@ -101,6 +101,67 @@ async fn what_was_not_answered_is_said_again_in_order_before_what_is_new() {
 }
 
 #[tokio::test]
+async fn what_was_refused_unheard_is_not_said_again_behind_what_came_later() {
+    let mut s = Scene::start(&["ann", "bob"]).await;
+    let mut cmids = Vec::new();
+    for (client, content) in [(0, "m0"), (1, "m1"), (0, "m2"), (0, "m3")] {
+        s.clients[client].say(content, "*").await;
+        cmids.push(s.link.publish().await.1.cmid);
+    }
+    let (id, _) = s.relink(true).await;
+    let stored = pb::Entry { cmid: cmids[2].clone(), ..s.says("ann", "m2") };
+    s.link.reply(id, R::Rejoined(s.rejoined(&[stored]))).await;
+    s.clients[0].expect(&["3 {}", "onChat ann > *: m2", &format!("2 {BUSY}")]).await;
+    s.clients[1].expect(&["onChat ann > *: m2"]).await;
+    // Others are in no order with these; and what came after it is still to be said.
+    for (client, content, answer) in [(1, "m1", "2 {}"), (0, "m3", "4 {}")] {
+        let (id, publish) = s.link.publish().await;
+        assert_eq!(publish.content, content);
+        s.link.reply(id, published(s.head + 1)).await;
+        s.clients[client].expect(&[answer]).await;
+    }
+}
+
+#[tokio::test]
+async fn what_was_whispered_to_somebody_elsewhere_is_answered_and_shown_to_nobody() {
+    let mut s = Scene::start(&["ann", "eve"]).await;
+    s.clients[0].say("psst", "eve").await;
+    let (_, publish) = s.link.publish().await;
+    let (id, _) = s.relink(true).await;
+    // It was for an eve who was somewhere else then.
+    let whisper = pb::Entry { cmid: publish.cmid, ..s.whispers("ann", "eve", "psst") };
+    let answer = pb::Rejoined { said: vec![whisper], ..s.rejoined(&[]) };
+    s.link.reply(id, R::Rejoined(answer)).await;
+    s.clients[0].expect(&["2 {}"]).await;
+    s.silence().await;
+}
+
+#[tokio::test]
+async fn what_an_owner_may_have_stored_is_not_called_refused_when_its_author_is_gone() {
+    let mut s = Scene::start(&["ann"]).await;
+    s.clients[0].say("hi", "*").await;
+    let (said, _) = s.link.publish().await;
+    s.link
+        .send(E::Reply(pb::Reply {
+            request_id: said,
+            room: "r".into(),
+            result: Some(R::Refused(pb::Refused {
+                reason: RefusedReason::Moved.into(),
+                unknown: true,
+                ..Default::default()
+            })),
+        }))
+        .await;
+    s.link.send(E::Moved(pb::Moved { room: "r".into(), shard: None })).await;
+    let (rejoining, _) = s.link.rejoin().await;
+    s.link.reply(rejoining, R::Rejoined(s.rejoined(&[]))).await;
+    let (id, again) = s.link.publish().await;
+    assert_eq!(again.content, "hi");
+    s.link.refuse(id, RefusedReason::NotAMember).await;
+    s.clients[0].expect(&[&format!("2 {BUSY}")]).await;
+}
+
+#[tokio::test]
 async fn what_an_old_link_carried_is_answered_before_it_is_pushed() {
     let mut s = Scene::start(&["ann"]).await;
     s.clients[0].say("hi", "*").await;

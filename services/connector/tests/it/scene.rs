@@ -130,6 +130,7 @@ impl Scene {
             fence: Some(FENCE),
             position: Some(at(self.head)),
             entries: entries.to_vec(),
+            said: Vec::new(),
             roster: self.names.clone(),
             readmitted: self.ids.iter().enumerate().map(readmit).collect(),
             refused_session_ids: Vec::new(),

@@ -252,7 +252,7 @@ pub(crate) fn reply(request_id: u64, result: R) -> E {
 }
 
 pub(crate) fn refused(reason: pb::RefusedReason, shard: Option<pb::ShardAddress>) -> R {
-    R::Refused(pb::Refused { reason: reason.into(), message: "no".into(), shard })
+    R::Refused(pb::Refused { reason: reason.into(), message: "no".into(), shard, unknown: false })
 }
 
 #[tonic::async_trait]
