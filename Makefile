@@ -79,6 +79,8 @@ mutants: ## Plant bugs in all programs, and see that `verify` finds each
 	cargo build --locked --package verify
 	CARGO_TARGET_DIR=target/planted cargo build --locked --package chat --package connector \
 		--features chat/planted,connector/planted
+	CARGO_TARGET_DIR=target/planted cargo test --locked --package store --package connector \
+		--features store/planted,connector/planted --test planted
 	target/debug/verify mutants --bin-dir target/planted/debug $(ARGS)
 
 .PHONY: fuzz

@@ -39,9 +39,25 @@ pub enum Bug {
     RepeatsOutOfOrder,
     /// A message is pushed before it is acknowledged.
     PushBeforeReply,
+    /// Where an append finds its numbers taken, the last writer wins.
+    ConflictOverwritten,
+    /// Retention forgets cmids with what it takes, however young they are.
+    CmidsForgotten,
+    /// A connector believes a shard that is not the room's owner any more.
+    LateOwnerBelieved,
 }
 
 impl Bug {
+    /// Those that neither `verify` nor the simulation shows, each with what is in its
+    /// way and the test that finds it.
+    pub const MASKED: &[(Self, &str)] = &[(
+        Self::LateOwnerBelieved,
+        // A shard sends only to links with members in the room, and says last that it has
+        // given the room up; a link that was lost is never heard again; and what two owners
+        // say at one place is the same where they share a log.
+        "a shard that gives a room up says so last: `cargo test -p connector --test planted`",
+    )];
+
     /// All of them, each with its name and the rule that it breaks.
     pub const ALL: &[(Self, &str, u8)] = &[
         (Self::HoleInLog, "hole-in-log", 1),
@@ -61,6 +77,9 @@ impl Bug {
         (Self::WhisperToAll, "whisper-to-all", 14),
         (Self::RepeatsOutOfOrder, "repeats-out-of-order", 15),
         (Self::PushBeforeReply, "push-before-reply", 15),
+        (Self::ConflictOverwritten, "conflict-overwritten", 2),
+        (Self::CmidsForgotten, "cmids-forgotten", 5),
+        (Self::LateOwnerBelieved, "late-owner-believed", 6),
     ];
 }
 

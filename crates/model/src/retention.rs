@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::{Seq, Term};
+use crate::{
+    Seq, Term,
+    planted::{self, Bug},
+};
 
 /// How long a repeated cmid is known at least: no row younger than this is deleted.
 pub const KNOWN_MS: u64 = 24 * 3600 * 1000;
@@ -81,12 +84,18 @@ pub fn plan(
 
     // The newest entry is what the next append stands on.
     let deletable = |row: &&Slim| {
-        row.seq <= empty_to && row.seq < head && row.at_ms.saturating_add(KNOWN_MS) <= now_ms
+        row.seq <= empty_to && row.seq < head && row.at_ms.saturating_add(known_ms()) <= now_ms
     };
     let deleting = lowest.iter().filter(|row| row.seq.0 != claim.0).take_while(deletable);
     let delete_to = deleting.clone().last().map_or(Seq(0), |row| row.seq);
     let more = emptied_all || deleting.count() == limit;
     Plan { taken: new_taken.unwrap_or(taken), empty_to, delete_to, more }
+}
+
+/// How long a cmid is known after its entry was stored: [`KNOWN_MS`].
+#[must_use]
+pub fn known_ms() -> u64 {
+    if planted::is(Bug::CmidsForgotten) { 0 } else { KNOWN_MS }
 }
 
 impl Plan {

@@ -13,8 +13,8 @@ use bytes::Bytes;
 use model::{Epoch, Gen, Identity, RoomId, Seq, ShardId};
 
 use crate::{
-    Append, Appended, Claim, Claimed, Cursor, Export, Found, Head, KNOWN_MS, Keeper, Page, Range,
-    Retained, Retention, SUPERSEDED_MS, Store, StoreError, Superseded,
+    Append, Appended, Claim, Claimed, Cursor, Export, Found, Head, Keeper, Page, Range, Retained,
+    Retention, SUPERSEDED_MS, Store, StoreError, Superseded,
 };
 use log::Log;
 
@@ -62,6 +62,16 @@ impl Memory {
             random: Arc::new(random),
             state: Mutex::default(),
         }
+    }
+
+    /// Appends as a store does in which the last writer wins, for simulations of one.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn overwrite(&self, append: &Append) -> Appended {
+        let at_ms = (self.unix_ms)();
+        let mut state = self.state();
+        let log = state.logs.get_mut(&append.room);
+        log.map_or(Appended::Superseded, |log| log.overwrite(append, at_ms))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -96,6 +96,10 @@ pub(crate) struct Options {
     #[arg(long, value_name = "BUG", default_value = "", hide = true)]
     pub(crate) planted: String,
 
+    /// Newest entries of each room that are kept
+    #[arg(long, value_name = "COUNT", hide = true)]
+    pub(crate) retention_entries: Option<u64>,
+
     /// Length of the last time without faults
     #[arg(long, value_name = "TIME", hide = true, value_parser = humantime::parse_duration)]
     last_quiet: Option<Duration>,

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use chassis::Rng;
 use model::{RoomId, Seq};
-use store::{Append, Appended, Memory, Page, Row, Store, StoreError};
+use store::{Append, Appended, Memory, Page, Range, Row, Store, StoreError};
 
 use super::handle::at_once;
 
@@ -28,6 +28,10 @@ pub enum Bug {
     HidesTaken,
     /// In pages whispers are for all.
     Shouts,
+    /// An append may take the place of what others have stored.
+    Overwrites,
+    /// A cmid is known no longer than its entry, however young that is.
+    ForgetsTaken,
     /// Nobody is told that a room was claimed, and heads are those that were seen first.
     KeepsOwners,
 }
@@ -60,11 +64,15 @@ impl Bug {
                     draft.cmid = Bytes::copy_from_slice(&rng.bytes16());
                 }
             }
+            Self::ForgetsTaken => forget_taken(log, &mut append, rng)?,
             Self::Reorders => append.entries.reverse(),
             _ => {}
         }
         let rooms = [append.room.clone()];
         let ended = at_once(log.append(std::slice::from_ref(&append)))?.remove(0);
+        if self == Self::Overwrites && ended == Appended::Superseded {
+            return Ok(log.overwrite(&append));
+        }
         if self != Self::NoFence || ended != Appended::Superseded {
             return Ok(ended);
         }
@@ -90,6 +98,18 @@ impl Bug {
         }
         page
     }
+}
+
+/// Makes those cmids new whose entries were taken.
+fn forget_taken(log: &Memory, append: &mut Append, rng: &Rng) -> Result<(), StoreError> {
+    let taken = at_once(log.read(&append.room, Range::After(append.after), 1))?.taken;
+    for draft in &mut append.entries {
+        let found = at_once(log.find(&append.room, draft.body.author_identity, &draft.cmid))?;
+        if found.is_some_and(|found| found.seq <= taken) {
+            draft.cmid = Bytes::copy_from_slice(&rng.bytes16());
+        }
+    }
+    Ok(())
 }
 
 /// The rooms of some appends.

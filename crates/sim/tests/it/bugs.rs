@@ -2,7 +2,7 @@
 
 use sim::{Bug, Plan, SharedLog, chaos, judge};
 
-use crate::durable::{until_calm, with_retention, with_two_owners};
+use crate::durable::{until_calm, with_repeats_of_taken, with_retention, with_two_owners};
 
 /// Seeds by which a bug has to be found.
 const SEEDS: u64 = 8;
@@ -61,6 +61,16 @@ fn a_store_that_shows_whispers_to_all() {
 #[test]
 fn a_store_that_takes_in_secret() {
     is_found(Bug::HidesTaken, &[7, 9], |seed| until_calm(with_retention(seed)));
+}
+
+#[test]
+fn a_store_in_which_the_last_writer_wins() {
+    is_found(Bug::Overwrites, &[2, 3, 6], chaos);
+}
+
+#[test]
+fn a_store_that_forgets_cmids_with_what_retention_takes() {
+    is_found(Bug::ForgetsTaken, &[5], |seed| until_calm(with_repeats_of_taken(seed)));
 }
 
 #[test]

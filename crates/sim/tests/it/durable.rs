@@ -320,6 +320,22 @@ pub(crate) fn with_retention(seed: u64) -> Plan {
     })
 }
 
+#[test]
+fn what_is_said_again_after_it_was_taken_is_known() {
+    holds(with_repeats_of_taken);
+}
+
+/// What was acknowledged is said again when nothing is left of it, and its owner is
+/// another one.
+pub(crate) fn with_repeats_of_taken(seed: u64) -> Plan {
+    let plan = with_habits(seed, &[Habit::Repeats], 400);
+    let owner = owner(&plan, "r");
+    let (crash, restart) = (Fault::Crash(owner.clone()), Fault::Restart(owner));
+    let plan = plan.during(trouble("kill", secs(8), secs(14), vec![crash], vec![restart]));
+    (0..10)
+        .fold(plan, |plan, n| plan.with(secs(6) + Duration::from_millis(n * 900), Fault::Retain(1)))
+}
+
 /// Each shard is an owner by what it and its connector see, and cannot be told
 /// otherwise; people who say little go from one to the other.
 pub(crate) fn with_two_owners(seed: u64) -> Plan {

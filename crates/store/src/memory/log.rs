@@ -4,9 +4,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use model::{Epoch, Fence, Gen, Identity, Position, Seq, ShardId, Term};
+use model::{
+    Epoch, Fence, Gen, Identity, Position, Seq, ShardId, Term,
+    planted::{self, Bug},
+    retention::known_ms,
+};
 
-use super::KNOWN_MS;
 use crate::{
     Append, Appended, Claimed, Draft, Export, Found, Head, Page, Range, Record, RecordKind,
     Retention, Row, Said,
@@ -69,6 +72,9 @@ impl Log {
 
     pub(super) fn append(&mut self, append: &Append, at_ms: u64, max: usize) -> Appended {
         if (append.epoch, append.term, append.after) != (self.epoch, self.term, self.head) {
+            if planted::is(Bug::ConflictOverwritten) {
+                return self.overwrite(append, at_ms);
+            }
             return Appended::Superseded;
         }
         let drafts = append.entries.iter().enumerate();
@@ -86,6 +92,33 @@ impl Log {
             self.cmids.insert((body.author_identity, cmid.clone()), found);
             let said = Said { body: body.clone(), cmid: cmid.clone(), redacted: false };
             self.push(RecordKind::Said { said, digest: *digest }, at_ms, max);
+        }
+        Appended::Stored { at_ms }
+    }
+
+    /// Puts entries in the place of what others have put there: only where that bug is
+    /// planted, or simulated.
+    pub(super) fn overwrite(&mut self, append: &Append, at_ms: u64) -> Appended {
+        let at = self.records.partition_point(|record| record.seq <= append.after);
+        let before = at.checked_sub(1).map(|before| &self.records[before]);
+        let is_its = |record: &Record| (record.seq, record.term) == (append.after, append.term);
+        if append.epoch != self.epoch || !before.is_some_and(is_its) {
+            return Appended::Superseded;
+        }
+        let seqs = (append.after.0 + 1..).map(Seq);
+        for (seq, Draft { body, cmid, digest }) in seqs.zip(&append.entries) {
+            let key = (body.author_identity, cmid.clone());
+            self.cmids.insert(key, Found { seq, at_ms, digest: *digest });
+            let said = Said { body: body.clone(), cmid: cmid.clone(), redacted: false };
+            let kind = RecordKind::Said { said, digest: *digest };
+            let record = Record { seq, term: append.term, at_ms, kind };
+            match self.records.binary_search_by_key(&seq, |record| record.seq) {
+                Ok(at) => self.records[at] = record,
+                Err(_) => self.records.push_back(record),
+            }
+        }
+        if let Some(newest) = self.records.back() {
+            (self.head, self.term) = (newest.seq, newest.term);
         }
         Appended::Stored { at_ms }
     }
@@ -112,7 +145,7 @@ impl Log {
     fn forget(&mut self, now_ms: u64) {
         while let Some(key) = self.taken_cmids.front()
             && (self.taken_cmids.len() > TAKEN_CMIDS_MAX
-                || self.cmids.get(key).is_none_or(|found| found.at_ms + KNOWN_MS <= now_ms))
+                || self.cmids.get(key).is_none_or(|found| found.at_ms + known_ms() <= now_ms))
         {
             self.cmids.remove(key);
             self.taken_cmids.pop_front();

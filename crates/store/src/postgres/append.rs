@@ -88,6 +88,13 @@ pub(super) struct Line<'a> {
     pub(super) salts: &'a [u8],
 }
 
+/// What a store does on a conflict that lets the last writer win: only where that bug
+/// is planted.
+const OVERWRITE: &str = "on conflict (room, seq) do update set term = excluded.term,
+    kind = excluded.kind, author = excluded.author, author_name = excluded.author_name,
+    target = excluded.target, target_name = excluded.target_name, cmid = excluded.cmid,
+    dedup = excluded.dedup, digest = excluded.digest, body = excluded.body, at = excluded.at";
+
 /// What came of a statement.
 pub(super) enum Outcome {
     /// The rooms whose entries are stored, each with the time.
@@ -107,6 +114,10 @@ pub(super) async fn store(
     let stored = if in_one_statement {
         let statement = if planted::is(Bug::TermNotChecked) {
             client.prepare(&ONE_STATEMENT.replace(" and p.term = i.term", "")).await?
+        } else if planted::is(Bug::ConflictOverwritten) {
+            let rest = format!("{OVERWRITE} returning 1");
+            let firsts = ONE_STATEMENT.replace("on conflict (room, seq) do nothing", OVERWRITE);
+            client.prepare(&firsts.replace("returning 1", &rest)).await?
         } else {
             client.prepare_cached(ONE_STATEMENT).await?
         };

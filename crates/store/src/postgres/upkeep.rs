@@ -7,7 +7,7 @@ use model::{
 };
 
 use super::connect::Fault;
-use crate::{Cursor, KNOWN_MS, Retained, Retention, raw};
+use crate::{Cursor, Retained, Retention, raw};
 
 pub(super) async fn redact(client: &ClientWrapper, room: &RoomId, seq: Seq) -> Result<bool, Fault> {
     let empty = "update shaddock_entry e set body = null from shaddock_room r
@@ -43,7 +43,7 @@ pub(super) async fn retain(
     let age_ms = raw::signed(age_ms).min(1 << 60);
     let entries = raw::signed(policy.entries);
     let statement = client.prepare_cached(DUE).await?;
-    let known_ms = raw::signed(KNOWN_MS);
+    let known_ms = raw::signed(model::retention::known_ms());
     let from = raw::signed(from.0);
     let rooms = client.query(&statement, &[&from, &limit, &age_ms, &entries, &known_ms]).await?;
     let mut retained = Retained::default();

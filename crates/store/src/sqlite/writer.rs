@@ -6,7 +6,10 @@ mod upkeep;
 use std::{collections::HashMap, fs::File, sync::Arc};
 
 use bytes::Bytes;
-use model::{Epoch, Identity, RoomId, Seq};
+use model::{
+    Epoch, Identity, RoomId, Seq,
+    planted::{self, Bug},
+};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
@@ -165,6 +168,9 @@ impl Writer {
 
     fn append_one(&mut self, append: &Append, at_ms: i64) -> rusqlite::Result<Appended> {
         let Some(room) = self.room(&append.room)? else { return Ok(Appended::Superseded) };
+        if planted::is(Bug::ConflictOverwritten) {
+            self.clear_place(room, append)?;
+        }
         let (head, term) = self.tip(room)?;
         let is_its = (raw::unsigned(head), raw::unsigned(term)) == (append.after.0, append.term.0);
         // A log that was set back may have another claim at the same seq.
@@ -218,6 +224,18 @@ impl Writer {
             recent.add(connection, room, *key, seq)?;
         }
         Ok(Appended::Stored { at_ms: raw::unsigned(at_ms) })
+    }
+
+    /// Removes what others have put behind an entry of this term: only where that bug is
+    /// planted.
+    fn clear_place(&self, room: i64, append: &Append) -> rusqlite::Result<()> {
+        let (after, term) = (raw::signed(append.after.0), raw::signed(append.term.0));
+        let mut clear = self.connection().prepare_cached(
+            "delete from entry where place between ?1 + 1 and ?2
+             and exists (select 1 from entry where place = ?1 and term = ?3)",
+        )?;
+        clear.execute([place(room, after), place(room, SEQ_MAX), term])?;
+        Ok(())
     }
 
     pub(super) fn find(

@@ -76,7 +76,7 @@ impl System {
             system.add_standalone(tasks).await?;
         } else {
             system.add_store(options).await?;
-            system.add_shards(tasks).await?;
+            system.add_shards(options, tasks).await?;
             for number in 0..options.connectors.get() {
                 system.add_connector(number, tasks).await?;
             }
@@ -105,7 +105,7 @@ impl System {
         Ok(())
     }
 
-    async fn add_shards(&mut self, tasks: &Tasks) -> anyhow::Result<()> {
+    async fn add_shards(&mut self, options: &Options, tasks: &Tasks) -> anyhow::Result<()> {
         for number in 0..SHARDS_MAX {
             let grpc = free_port(&self.net).await?;
             self.addrs.push(grpc);
@@ -121,6 +121,9 @@ impl System {
             let shards = format!("@{}", self.list_of(&name).display());
             let mut args = words(&["--shard-id", &name, "--grpc-addr", &grpc.to_string()]);
             args.extend(words(&["--store", &store, "--shards", &shards]));
+            if let Some(entries) = options.retention_entries {
+                args.extend(words(&["--retention-entries", &entries.to_string()]));
+            }
             let process = self.process(&name, "chat", args).await?;
             self.shards.push(process);
         }
