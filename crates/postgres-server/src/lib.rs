@@ -4,6 +4,7 @@
 //! # Invariants
 //!
 //! * It never touches a server that it did not start.
+//! * The server ends with the process that started it, however that ends.
 //! * Everything here blocks, for seconds at most.
 
 use std::{
@@ -18,14 +19,30 @@ use anyhow::{Context, bail, ensure};
 
 /// The database that [`PostgresServer::start`] makes.
 const DATABASE: &str = "chat";
-/// Who may do everything in it, and needs no password.
+/// Who may do everything in it.
 const USER: &str = "chat";
 /// Between two looks whether it is up.
 const LOOK: Duration = Duration::from_millis(50);
 /// Looks until it should be up, also on a busy machine.
 const LOOKS_MAX: usize = 1200;
 
-/// The server. It ends with this value.
+/// Ends the server, if it runs, and removes its folder, if it is to, when its standard
+/// input ends.
+const KEEPER: &str = r#"read -r _; pid=$(head -n 1 "$1/data/postmaster.pid" 2>/dev/null) &&
+    kill -QUIT "$pid"; [ "$2" = false ] || rm -rf "$1""#;
+
+/// What is to be different about a server.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Setup<'a> {
+    /// More settings, of the form `name=value`.
+    pub settings: &'a [&'a str],
+    /// Asked for over TCP, not over its socket; none: nobody needs one.
+    pub password: Option<&'a str>,
+    /// True if its folder goes with it.
+    pub is_fleeting: bool,
+}
+
+/// The server. It ends with this value, and with this process.
 #[derive(Debug)]
 pub struct PostgresServer {
     folder: PathBuf,
@@ -35,6 +52,7 @@ pub struct PostgresServer {
     /// Words before a program's name: a server refuses to be root.
     user: Vec<String>,
     child: Option<Child>,
+    keeper: Child,
 }
 
 impl PostgresServer {
@@ -45,32 +63,54 @@ impl PostgresServer {
     ///
     /// PostgreSQL is not installed, the port is in use, the folder cannot be written.
     pub fn start(folder: PathBuf, port: u16, settings: &[&str]) -> anyhow::Result<Self> {
+        Self::start_with(folder, port, Setup { settings, ..Setup::default() })
+    }
+
+    /// As [`PostgresServer::start`]. Files that are in the folder already, such as a
+    /// certificate, are given to the server's user.
+    ///
+    /// # Errors
+    ///
+    /// As [`PostgresServer::start`].
+    pub fn start_with(folder: PathBuf, port: u16, setup: Setup<'_>) -> anyhow::Result<Self> {
         let own = ["listen_addresses=127.0.0.1", "max_connections=300", "shared_buffers=64MB"];
-        let settings = own.iter().chain(settings).map(|setting| (*setting).to_owned()).collect();
+        let settings = own.iter().chain(setup.settings);
+        let settings = settings.map(|setting| (*setting).to_owned()).collect();
         let (binaries, user) = (binaries()?, Vec::new());
-        let mut server = Self { folder, port, binaries, settings, user, child: None };
-        server.make()?;
+        let mut keeper = Command::new("sh");
+        keeper.args(["-c", KEEPER, "sh"]).arg(&folder).arg(setup.is_fleeting.to_string());
+        let keeper = keeper.stdin(Stdio::piped()).spawn().context("start sh")?;
+        let mut server = Self { folder, port, binaries, settings, user, child: None, keeper };
+        server.make(setup.password)?;
         server.run()?;
         server.sql("postgres", &format!("create database {DATABASE}"))?;
         Ok(server)
     }
 
-    fn make(&mut self) -> anyhow::Result<()> {
-        let data = self.folder.join("data");
+    fn make(&mut self, password: Option<&str>) -> anyhow::Result<()> {
+        let (data, pwfile) = (self.folder.join("data"), self.folder.join("password"));
         fs::create_dir_all(&data)?;
         fs::set_permissions(&self.folder, fs::Permissions::from_mode(0o755))?;
         fs::set_permissions(&data, fs::Permissions::from_mode(0o700))?;
+        if let Some(password) = password {
+            fs::write(&pwfile, password)?;
+            fs::set_permissions(&pwfile, fs::Permissions::from_mode(0o600))?;
+        }
         if id("-u", None)? == 0 {
             let (uid, gid) = (id("-u", Some("nobody"))?, id("-g", Some("nobody"))?);
             chown(&self.folder, Some(uid), Some(gid))?;
-            chown(&data, Some(uid), Some(gid))?;
-            // It ends, too, if this process is killed.
-            let words = ["setpriv", "--clear-groups", "--pdeathsig", "INT"];
-            self.user = words.map(str::to_owned).to_vec();
+            for entry in fs::read_dir(&self.folder)? {
+                chown(entry?.path(), Some(uid), Some(gid))?;
+            }
+            self.user = ["setpriv", "--clear-groups"].map(str::to_owned).to_vec();
             self.user.extend([format!("--reuid={uid}"), format!("--regid={gid}")]);
         }
         let mut initdb = self.program("initdb");
-        initdb.arg("-D").arg(&data).args(["-U", USER, "--no-sync", "--auth=trust"]);
+        initdb.arg("-D").arg(&data).args(["-U", USER, "--no-sync", "--auth-local=trust"]);
+        match password {
+            None => initdb.arg("--auth-host=trust"),
+            Some(_) => initdb.arg("--auth-host=scram-sha-256").arg("--pwfile").arg(&pwfile),
+        };
         let made = initdb.args(["--no-locale", "--encoding=UTF8"]).output().context("initdb")?;
         ensure!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
         Ok(())
@@ -147,6 +187,18 @@ impl PostgresServer {
         Ok(())
     }
 
+    /// Ends all back ends that serve the database.
+    ///
+    /// # Errors
+    ///
+    /// As [`PostgresServer::sql`].
+    pub fn terminate_back_ends(&self) -> anyhow::Result<()> {
+        let sql = format!(
+            "select pg_terminate_backend(pid) from pg_stat_activity where datname = '{DATABASE}'"
+        );
+        self.sql("postgres", &sql).map(|_| ())
+    }
+
     /// Runs statements, and says what they print.
     ///
     /// # Errors
@@ -165,6 +217,18 @@ impl PostgresServer {
     #[must_use]
     pub fn url(&self) -> String {
         Self::url_by(self.port)
+    }
+
+    /// Where it listens on loopback.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Where it has its files; its socket is there, too.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Where the database is, by way of another port of loopback.
@@ -187,6 +251,9 @@ impl Drop for PostgresServer {
         // Frozen, it would not hear. That fails only where there are no processes.
         let _ = self.signal_all(libc::SIGCONT);
         self.end();
+        drop(self.keeper.stdin.take());
+        // It fails only if it has ended already.
+        let _ = self.keeper.wait();
     }
 }
 

@@ -3,7 +3,6 @@
 mod client;
 mod faults;
 mod person;
-mod postgres;
 mod process;
 mod proxy;
 mod recorder;

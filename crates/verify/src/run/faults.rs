@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use chassis::Rng;
 use clap::ValueEnum;
+use tokio::task::spawn_blocking;
 use verify::Event;
 
 use super::{
@@ -247,7 +248,7 @@ impl Breaker<'_> {
     async fn store(&mut self, kind: Kind, time: Duration) -> anyhow::Result<()> {
         let clock = self.system.clock;
         let (fault, what) = (self.recorder.next_fault(), "PostgreSQL".to_owned());
-        let Some(postgres) = &mut self.system.postgres else { return Ok(()) };
+        let Some(mut postgres) = self.system.postgres.take() else { return Ok(()) };
         let store_stopped = kind == Kind::FreezeStore;
         if store_stopped {
             postgres.signal_all(libc::SIGSTOP)?;
@@ -255,7 +256,10 @@ impl Breaker<'_> {
         let name = kind.name();
         self.recorder.add(Event::FaultBegins { fault, kind: name, what, store_stopped });
         match kind {
-            Kind::RestartStore => postgres.restart(time / 2, clock).await?,
+            Kind::RestartStore => {
+                let restart = move || postgres.restart(time / 2).map(|()| postgres);
+                postgres = spawn_blocking(restart).await??;
+            }
             Kind::FreezeStore => clock.sleep(time).await,
             _ => {
                 for _ in 0..5 {
@@ -268,6 +272,7 @@ impl Breaker<'_> {
         if store_stopped {
             postgres.signal_all(libc::SIGCONT)?;
         }
+        self.system.postgres = Some(postgres);
         Ok(())
     }
 

@@ -129,7 +129,7 @@ impl Drop for Process {
 
 /// Sends a signal to a process of ours.
 #[allow(unsafe_code, reason = "there is no safe call")]
-pub(crate) fn signal(pid: u32, which: i32) {
+fn signal(pid: u32, which: i32) {
     let Ok(pid) = i32::try_from(pid) else { return };
     // SAFETY: the call takes two numbers and touches no memory of ours.
     unsafe {

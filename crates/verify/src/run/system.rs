@@ -10,10 +10,10 @@ use std::{
 
 use anyhow::{Context, ensure};
 use chassis::{Clock, Net, Tasks};
+use postgres_server::PostgresServer;
 
 use super::{
     Options,
-    postgres::Postgres,
     process::{Process, free_port},
     proxy::Proxy,
 };
@@ -41,7 +41,7 @@ pub(crate) struct System {
     /// From all other shards to each.
     pub(crate) peers: Vec<Proxy>,
     addrs: Vec<SocketAddr>,
-    pub(crate) postgres: Option<Postgres>,
+    pub(crate) postgres: Option<PostgresServer>,
     store: String,
     planted: String,
 }
@@ -98,8 +98,8 @@ impl System {
             None => {
                 let port = free_port(&self.net).await?.port();
                 let folder = self.folder.join("postgres");
-                self.postgres = Some(Postgres::start(folder, port, self.clock).await?);
-                Postgres::url(port)
+                // It blocks, but nobody is there yet.
+                self.postgres.insert(PostgresServer::start(folder, port, &[])?).url()
             }
         };
         Ok(())
@@ -112,9 +112,9 @@ impl System {
             self.peers.push(Proxy::start(&self.net, tasks, grpc.to_string()).await?);
             let mut store = self.store.clone();
             if let Some(postgres) = &self.postgres {
-                let to = format!("127.0.0.1:{}", postgres.port);
+                let to = format!("127.0.0.1:{}", postgres.port());
                 let proxy = Proxy::start(&self.net, tasks, to).await?;
-                store = Postgres::url(proxy.addr.port());
+                store = PostgresServer::url_by(proxy.addr.port());
                 self.stores.push(proxy);
             }
             let name = format!("chat-{number}");
