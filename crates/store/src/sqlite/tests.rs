@@ -18,6 +18,8 @@ use crate::conformance::{self, Harness};
 struct Bench {
     now_ms: Arc<AtomicU64>,
     folders: Mutex<Vec<TempDir>>,
+    /// The next release has been there before.
+    is_expanded: bool,
 }
 
 impl Bench {
@@ -39,7 +41,13 @@ impl Harness for Bench {
     async fn open(&self) -> Sqlite {
         self.now_ms.store(1_000_000_000_000, Ordering::Relaxed);
         let folder = tempfile::tempdir().unwrap();
-        let store = self.at(&folder.path().join("in/a/folder/chat.db")).unwrap();
+        let path = folder.path().join("in/a/folder/chat.db");
+        let mut store = self.at(&path).unwrap();
+        if self.is_expanded {
+            drop(store);
+            rusqlite::Connection::open(&path).unwrap().execute_batch(EXPAND).unwrap();
+            store = self.at(&path).unwrap();
+        }
         self.folders.lock().unwrap().push(folder);
         store
     }
@@ -53,6 +61,21 @@ impl Harness for Bench {
 #[tokio::test]
 async fn conforms() {
     conformance::check(&Bench::default()).await;
+}
+
+/// What the next release does to the tables when it starts: it only adds.
+const EXPAND: &str = "begin;
+    alter table room add column more integer;
+    alter table entry add column more integer;
+    create table more (room integer primary key, more blob);
+    create index entry_more on entry (author, at) where more is not null;
+    insert into meta (key, value) values ('more', 1);
+    pragma user_version = 2;
+    commit";
+
+#[tokio::test]
+async fn conforms_on_the_schema_that_the_next_release_has_expanded() {
+    conformance::check(&Bench { is_expanded: true, ..Bench::default() }).await;
 }
 
 /// A store in a file, a room of it, and its owner.

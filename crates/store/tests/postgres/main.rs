@@ -1,6 +1,7 @@
 //! The PostgreSQL store, on a real server.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
+mod expanded;
 mod server;
 
 use std::{
@@ -25,6 +26,8 @@ use store::{
 #[derive(Default)]
 struct Bench {
     two_statements: bool,
+    /// The next release has been there before.
+    is_expanded: bool,
     /// Database by the address of its store.
     databases: Mutex<HashMap<String, String>>,
 }
@@ -44,7 +47,12 @@ impl Harness for Bench {
 
     async fn open(&self) -> Postgres {
         let database = server().database();
-        let store = open(&database, Purpose::Serve).await.unwrap();
+        let mut store = open(&database, Purpose::Serve).await.unwrap();
+        if self.is_expanded {
+            drop(store);
+            server().sql(&database, expanded::EXPAND);
+            store = open(&database, Purpose::Serve).await.unwrap();
+        }
         // The last one that was opened is the one that is tested.
         self.databases.lock().unwrap().insert("now".to_owned(), database);
         store.with(conformance::weak_dedup, !self.two_statements)
