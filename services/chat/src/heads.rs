@@ -2,7 +2,10 @@
 //! many rooms in one call, one call at a time. What is asked for while one call is
 //! under way is the next.
 
-use crate::{rooms::Rooms, superseded};
+use model::{Fence, RoomId};
+use store::{Head, StoreError};
+
+use crate::{metrics::ResultLabel, rooms::Rooms, superseded};
 
 /// Reads heads until it is dropped.
 pub(crate) async fn run(rooms: Rooms) {
@@ -14,12 +17,9 @@ pub(crate) async fn run(rooms: Rooms) {
                 break;
             }
             let (ids, fences): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
-            match rooms.0.store.heads(&ids).await {
+            match read(&rooms, &ids, &fences).await {
                 Ok(heads) => {
                     rooms.store_answered();
-                    let is_lost = |(fence, head): (&model::Fence, &Option<store::Head>)| {
-                        head.is_none_or(|head| head.fence != *fence)
-                    };
                     if fences.iter().zip(&heads).any(is_lost)
                         && let Err(error) = superseded::learn(&rooms).await
                     {
@@ -38,4 +38,31 @@ pub(crate) async fn run(rooms: Rooms) {
             }
         }
     }
+}
+
+/// Reads the heads of rooms that should be open under these fences.
+pub(crate) async fn read(
+    rooms: &Rooms,
+    ids: &[RoomId],
+    fences: &[Fence],
+) -> Result<Vec<Option<Head>>, StoreError> {
+    let started = rooms.0.clock.now();
+    let heads = rooms.0.store.heads(ids).await;
+    let metrics = &rooms.0.metrics;
+    metrics.head_read_seconds.observe((rooms.0.clock.now() - started).as_secs_f64());
+    let lost = heads.iter().map(|heads| fences.iter().zip(heads).filter(|of| is_lost(*of)).count());
+    let lost = lost.sum::<usize>();
+    let counts = match heads {
+        Ok(_) => [("owned", ids.len() - lost), ("lost", lost)],
+        Err(_) => [("failed", ids.len()), ("lost", 0)],
+    };
+    for (result, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
+        metrics.head_reads.get_or_create(&ResultLabel { result }).inc_by(count as u64);
+    }
+    heads
+}
+
+/// True if a room is not this shard's any more.
+pub(crate) fn is_lost((fence, head): (&Fence, &Option<Head>)) -> bool {
+    head.is_none_or(|head| head.fence != *fence)
 }

@@ -19,6 +19,10 @@ pub struct Metrics {
     pub(crate) pushed_entries: Counter,
     pub(crate) claims: Family<ResultLabel, Counter>,
     pub(crate) rooms_given_up: Family<ReasonLabel, Counter>,
+    pub(crate) head_reads: Family<ResultLabel, Counter>,
+    pub(crate) head_read_seconds: Histogram,
+    pub(crate) superseded_reads: Family<ResultLabel, Counter>,
+    pub(crate) superseded_read_seconds: Histogram,
     pub(crate) append_entries: Histogram,
     pub(crate) append_seconds: Histogram,
     pub(crate) entries: Counter,
@@ -47,6 +51,9 @@ pub(crate) struct CommandLabels {
     pub(crate) result: &'static str,
 }
 
+/// From memory to a disk that is in trouble.
+const STORE_TIMES: [f64; 11] = [1e-5, 1e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 5e-2, 0.25, 1.0, 2.0];
+
 impl Metrics {
     /// Registers all under the prefix `chat`.
     #[must_use]
@@ -61,14 +68,15 @@ impl Metrics {
             pushed_entries: Counter::default(),
             claims: Family::default(),
             rooms_given_up: Family::default(),
+            head_reads: Family::default(),
+            head_read_seconds: Histogram::new(STORE_TIMES),
+            superseded_reads: Family::default(),
+            superseded_read_seconds: Histogram::new(STORE_TIMES),
             // How well appends gather: 1 when idle, hundreds under load.
             append_entries: Histogram::new([
                 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 1024.0,
             ]),
-            // From memory to a disk that is in trouble.
-            append_seconds: Histogram::new([
-                1e-5, 1e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 5e-2, 0.25, 1.0, 2.0,
-            ]),
+            append_seconds: Histogram::new(STORE_TIMES),
             entries: Counter::default(),
             masked: Counter::default(),
             digest_mismatches: Counter::default(),
@@ -113,6 +121,7 @@ impl Metrics {
             metrics.append_seconds.clone(),
         );
         r.register("entries", "Messages stored", metrics.entries.clone());
+        metrics.register_owning(r);
         r.register(
             "digest_mismatches",
             "Rooms in which a connector knew something else than it was sent",
@@ -125,6 +134,32 @@ impl Metrics {
             metrics.outbox_bytes_max.clone(),
         );
         metrics
+    }
+
+    /// What a shard asks the store to know that its rooms are still its own.
+    fn register_owning(&self, r: &mut Registry) {
+        r.register(
+            "head_reads",
+            "Rooms whose newest entry was read to see who owns them, by result",
+            self.head_reads.clone(),
+        );
+        r.register_with_unit(
+            "head_read",
+            "Time of one read of newest entries, of many rooms at once",
+            Unit::Seconds,
+            self.head_read_seconds.clone(),
+        );
+        r.register(
+            "superseded_reads",
+            "Questions to the store which rooms other shards have claimed, by result",
+            self.superseded_reads.clone(),
+        );
+        r.register_with_unit(
+            "superseded_read",
+            "Time of one question which rooms other shards have claimed",
+            Unit::Seconds,
+            self.superseded_read_seconds.clone(),
+        );
     }
 
     pub(crate) fn command(&self, command: &'static str, result: &'static str) {
@@ -142,6 +177,8 @@ mod tests {
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry);
         metrics.command("join", "ok");
+        metrics.head_reads.get_or_create(&ResultLabel { result: "owned" }).inc();
+        metrics.superseded_reads.get_or_create(&ResultLabel { result: "none" }).inc();
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
         for name in [
@@ -153,6 +190,10 @@ mod tests {
             "chat_append_seconds_count 0",
             "chat_entries_total 0",
             "chat_link_outbox_max_bytes 0",
+            "chat_head_reads_total{result=\"owned\"} 1",
+            "chat_head_read_seconds_count 0",
+            "chat_superseded_reads_total{result=\"none\"} 1",
+            "chat_superseded_read_seconds_count 0",
         ] {
             assert!(text.contains(name), "{name} is missing from:\n{text}");
         }

@@ -7,7 +7,7 @@ use room::Input;
 use store::StoreError;
 use tokio::time::Instant;
 
-use crate::rooms::Rooms;
+use crate::{heads, metrics::ResultLabel, rooms::Rooms};
 
 /// How often the store is asked.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -57,7 +57,17 @@ async fn look(rooms: &Rooms, last: Instant) -> Result<Instant, StoreError> {
 ///
 /// The store does not answer.
 pub(crate) async fn learn(rooms: &Rooms) -> Result<(), StoreError> {
-    let claims = rooms.0.store.superseded(&rooms.0.me.id).await?;
+    let started = rooms.0.clock.now();
+    let claims = rooms.0.store.superseded(&rooms.0.me.id).await;
+    let metrics = &rooms.0.metrics;
+    metrics.superseded_read_seconds.observe((rooms.0.clock.now() - started).as_secs_f64());
+    let result = match &claims {
+        Ok(claims) if claims.is_empty() => "none",
+        Ok(_) => "some",
+        Err(_) => "failed",
+    };
+    metrics.superseded_reads.get_or_create(&ResultLabel { result }).inc();
+    let claims = claims?;
     rooms.store_answered();
     for claim in claims {
         rooms.lost_to(&claim.room, claim.by, claim.fence);
@@ -74,11 +84,11 @@ async fn look_at_all(rooms: &Rooms) -> Result<(), StoreError> {
     });
     tracing::info!(rooms = all.len(), "looking whether the rooms are still here");
     for some in all.chunks(HEADS_MAX) {
-        let ids: Vec<RoomId> = some.iter().map(|(id, _)| id.clone()).collect();
-        let heads = rooms.0.store.heads(&ids).await?;
-        for ((id, fence), head) in some.iter().zip(heads) {
-            if head.is_none_or(|head| head.fence != *fence) {
-                rooms.supersede(id, *fence);
+        let (ids, fences): (Vec<RoomId>, Vec<Fence>) = some.iter().cloned().unzip();
+        let read = heads::read(rooms, &ids, &fences).await?;
+        for (id, of) in ids.iter().zip(fences.iter().zip(&read)) {
+            if heads::is_lost(of) {
+                rooms.supersede(id, *of.0);
             }
         }
     }

@@ -148,3 +148,33 @@ async fn a_join_that_came_after_its_claim_had_begun_is_not_answered_by_it() {
     assert_eq!(b.told().await, format!("#1 Moved {moved}"));
     assert_eq!(c.told().await, "#1 in @2 [cat] new");
 }
+
+#[tokio::test]
+async fn what_is_asked_of_the_store_to_know_who_owns_rooms_is_counted() {
+    let store = Shared::new();
+    let (mut zero, one, room) = a_room_that_may_be_lost(&store).await;
+    let mut a = Connector::open(&zero, "a").await;
+    let mut c = Connector::open(&one, "c").await;
+    a.ask(join_redirected(&room, 1, "ann"), 2).await;
+    a.ask(join_redirected(&room, 2, "amy"), 2).await;
+    store.fail(Call::Heads, Some(StoreError::Unreachable("down".into())));
+    a.ask(join_redirected(&room, 3, "abe"), 1).await;
+    store.fail(Call::Heads, None);
+    c.ask(join(&room, 1, "cat"), 2).await;
+    // Whoever comes next makes it look, if it has not asked by itself before.
+    a.send([join(&room, 4, "ada")]).await;
+    while !a.told().await.contains("oved") {}
+    let reads = |result: &str| format!("chat_head_reads_total{{result=\"{result}\"}}");
+    assert_eq!((zero.metric(&reads("owned")), zero.metric(&reads("failed"))), (1.0, 1.0));
+    assert!(zero.metric("chat_head_read_seconds_count") >= 2.0);
+    let asked = |result: &str| format!("chat_superseded_reads_total{{result=\"{result}\"}}");
+    assert!(zero.metric(&asked("some")) >= 1.0);
+    store.fail(Call::Superseded, Some(StoreError::Unreachable("down".into())));
+    let poll = async {
+        while zero.metric(&asked("failed")) < 1.0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(crate::PATIENCE, poll).await.expect("a question that fails");
+    assert!(zero.metric("chat_superseded_read_seconds_count") >= 2.0);
+}

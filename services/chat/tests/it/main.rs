@@ -121,6 +121,14 @@ impl Chat {
         ChatPeerClient::new(self.channel.clone())
     }
 
+    /// The value of a metric, labels included in the name; 0 if there is none.
+    fn metric(&mut self, name: &str) -> f64 {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, self.app.registry()).unwrap();
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.map_or(0.0, |value| value.parse().unwrap())
+    }
+
     /// Waits until it has ended by itself.
     async fn ended(self) {
         timeout(PATIENCE, self.served).await.expect("the end").unwrap().unwrap();
