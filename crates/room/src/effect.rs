@@ -112,7 +112,7 @@ pub enum Outcome {
         position: Position,
         /// The room's newest entry, which may be for nobody behind the link.
         head: Seq,
-        /// All names, in the order for clients.
+        /// All names, in the order for clients; none where the link knows them.
         roster: Vec<UserName>,
         /// True if a presence of this name follows.
         announced: bool,

@@ -82,6 +82,8 @@ pub struct Join {
     pub newcomer: Newcomer,
     /// Where they left off, if they did not begin anew.
     pub resume: Option<Resume>,
+    /// True if the connector has the roster from this link.
+    pub knows_roster: bool,
 }
 
 /// Where somebody left off who comes again.

@@ -211,9 +211,14 @@ mod tests {
         let (name, identity) = (UserName::parse("ann").unwrap(), Identity([0; 16]));
         let newcomer = Newcomer { session, name, identity, has_secret: false };
         let input = match needs_head {
-            true => {
-                Input::Join(Join { link, connector, request_id: number, newcomer, resume: None })
-            }
+            true => Input::Join(Join {
+                link,
+                connector,
+                request_id: number,
+                newcomer,
+                resume: None,
+                knows_roster: false,
+            }),
             false => Input::Leave { link, request_id: number, session },
         };
         Command { input, seen: Fence::default(), redirected: false }

@@ -131,7 +131,8 @@ impl Room {
     /// Applies one input, adding what follows from it to `effects`.
     ///
     /// What is said takes time proportional to the number of links here, not to the
-    /// number of members. A join copies the roster once, for its reply.
+    /// number of members. A join copies the roster once, for its reply, unless
+    /// its connector has it.
     pub fn apply(&mut self, input: Input, effects: &mut Vec<Effect>) {
         match input {
             Input::Join(join) => self.join(join, effects),
@@ -156,13 +157,15 @@ impl Room {
     }
 
     fn join(&mut self, join: Join, effects: &mut Vec<Effect>) {
-        let Join { link, connector, request_id, newcomer, resume } = join;
+        let Join { link, connector, request_id, newcomer, resume, knows_roster } = join;
+        // As long as it has members here, the link is told who comes and goes.
+        let is_known = knows_roster && self.links.contains_key(&link);
         let session = newcomer.session;
         let name = newcomer.name.clone();
         if let Some(grant) = self.standing_of(&newcomer, link) {
             let resumed = resume.map(|resume| self.resume(resume, newcomer.identity));
             let position = self.attach(link, None, effects);
-            let (head, roster, announced) = (self.log.head, self.roster.names(), false);
+            let (head, roster, announced) = (self.log.head, self.names(is_known), false);
             let outcome = Outcome::Joined { grant, position, head, roster, announced, resumed };
             return self.reply(link, request_id, Ok(outcome), effects);
         }
@@ -178,7 +181,7 @@ impl Room {
         let grant = self.next_grant();
         self.admit(newcomer, link, connector, grant);
         let position = self.attach(link, announced.then_some(&name), effects);
-        let (head, roster) = (self.log.head, self.roster.names());
+        let (head, roster) = (self.log.head, self.names(is_known));
         let outcome = Outcome::Joined { grant, position, head, roster, announced, resumed };
         self.reply(link, request_id, Ok(outcome), effects);
         if let Some(former) = former {
@@ -187,6 +190,11 @@ impl Room {
         if announced && !planted::is(Bug::ComingNotTold) {
             self.announce(&name, true, Some((link, session)), effects);
         }
+    }
+
+    /// All names, in the order for clients; none if they are known where they go.
+    fn names(&self, are_known: bool) -> Vec<UserName> {
+        if are_known { Vec::new() } else { self.roster.names() }
     }
 
     /// The right of a session that is in already: its join is a repeated one.

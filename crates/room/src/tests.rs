@@ -165,7 +165,14 @@ impl Stage {
                     let replay = (!read.is_empty()).then(|| replay(position, read));
                     Resume { position, replay }
                 });
-                Input::Join(Join { link, connector, request_id, newcomer, resume })
+                Input::Join(Join {
+                    link,
+                    connector,
+                    request_id,
+                    newcomer,
+                    resume,
+                    knows_roster: false,
+                })
             }
             "-" => {
                 self.connectors.expect_leave(link, number, session);

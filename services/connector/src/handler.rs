@@ -207,7 +207,15 @@ impl Handler {
             self.shown(name, body).map_err(|error| Refused::new(400, error))?
         } else {
             let (who, may_hold) = (session.state().anybody(), false);
-            Joining { name, who, secret: None, resume: None, held_after: None, may_hold }
+            Joining {
+                name,
+                who,
+                secret: None,
+                resume: None,
+                held_after: None,
+                knows_roster: false,
+                may_hold,
+            }
         };
         let now = self.hub.clock().now() - self.origin;
         if self.hub.room(&room).is_none() && !self.new_rooms.admits(session.peer().ip(), now) {
@@ -224,7 +232,15 @@ impl Handler {
             extended::read_secret(body)?.unwrap_or_else(|| Secret::new(self.hub.rng().bytes16()));
         let who = Who { identity: secret.identity(), has_secret: true };
         let secret = Some(secret);
-        Ok(Joining { name, who, secret, resume, held_after: None, may_hold: true })
+        Ok(Joining {
+            name,
+            who,
+            secret,
+            resume,
+            held_after: None,
+            knows_roster: false,
+            may_hold: true,
+        })
     }
 
     fn send(&self, session: &Arc<Session>, id: Option<RawId>, body: &Value) -> Result<(), Refused> {

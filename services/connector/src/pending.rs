@@ -63,6 +63,8 @@ pub(crate) struct Joining {
     pub(crate) resume: Option<Position>,
     /// Above which number the shard was told that entries are here.
     pub(crate) held_after: Option<u64>,
+    /// True if the shard was told that it need not say who is in.
+    pub(crate) knows_roster: bool,
     /// False if what was here did not do.
     pub(crate) may_hold: bool,
 }
@@ -120,6 +122,7 @@ impl Pending {
                 redirected,
                 resume: joining.resume.map(Into::into),
                 held_after: joining.held_after,
+                knows_roster: joining.knows_roster,
             }),
             Ask::Publish(speech) => command::Command::Publish(pb::Publish {
                 room,

@@ -69,6 +69,8 @@ pub(crate) struct State {
     /// The last entries; empty as long as no extended session was in.
     pub(crate) ring: Ring,
     pub(crate) keeps_ring: bool,
+    /// The names that are in as JSON, and the digest of the roster that they are from.
+    users: Option<(u64, Arc<[u8]>)>,
 }
 
 /// Where a room's commands go.
@@ -135,6 +137,7 @@ impl Room {
             hole: None,
             ring: Ring::default(),
             keeps_ring: false,
+            users: None,
         };
         Self { id, delivery: Mutex::new(()), state: Mutex::new(state) }
     }
@@ -176,6 +179,9 @@ impl State {
                 let is_whole = self.digest.is_some() && self.hole.is_none() && joining.may_hold;
                 let held = same_log.filter(|_| is_whole);
                 joining.held_after = held.and_then(|_| self.ring.held_after(self.mark));
+                // For others the order is that of the original, which shards know.
+                let comes_back = joining.resume.is_some();
+                joining.knows_roster = comes_back && self.digest.is_some() && joining.may_hold;
             }
             link.upstream.push(pending.request_id, pending.command(room, seen, redirected));
         }
@@ -301,6 +307,24 @@ impl State {
             self.ghosts.clear();
             self.settles = None;
         }
+    }
+
+    /// All names that members are shown, and that of somebody who comes in, as JSON:
+    /// made once for all who come back while nobody else comes or goes.
+    pub(crate) fn users(&mut self, newcomer: &UserName) -> Arc<[u8]> {
+        let digest = self.digest.map(|digest| digest.roster);
+        let is_whole = self.ghosts.is_empty() && self.roster.contains(newcomer);
+        let digest = digest.filter(|_| is_whole);
+        if let Some((known, users)) = &self.users
+            && Some(*known) == digest
+        {
+            return Arc::clone(users);
+        }
+        let all = self.roster.iter().chain(&self.ghosts).chain([newcomer]);
+        let all: BTreeSet<&str> = all.map(UserName::as_str).collect();
+        let users: Arc<[u8]> = wire::to_json(&all).into();
+        self.users = digest.map(|digest| (digest, Arc::clone(&users)));
+        users
     }
 
     pub(crate) fn add_member(&mut self, member: Arc<Member>) {

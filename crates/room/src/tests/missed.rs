@@ -26,8 +26,14 @@ impl Sim {
         });
         let asked = resume.as_ref().map(|resume| (resume.position, from(resume)));
         let identity = newcomer.identity;
-        let effects =
-            self.apply(Input::Join(Join { link, connector, request_id, newcomer, resume }));
+        let effects = self.apply(Input::Join(Join {
+            link,
+            connector,
+            request_id,
+            newcomer,
+            resume,
+            knows_roster: false,
+        }));
         let told = effects.iter().find_map(|effect| match effect {
             Effect::Send {
                 event: Event::Reply { outcome: Ok(Outcome::Joined { resumed, .. }), .. },

@@ -26,8 +26,8 @@ pub(super) fn join(
 ) -> Result<(RoomId, Command), Malformed> {
     let newcomer = newcomer(join.session_id, &join.user, &join.identity, join.has_secret)?;
     let resume = join.resume.map(|at| Resume { position: at.into(), replay: None });
-    let connector = connector.clone();
-    let input = Input::Join(Join { link, connector, request_id, newcomer, resume });
+    let (connector, knows_roster) = (connector.clone(), join.knows_roster);
+    let input = Input::Join(Join { link, connector, request_id, newcomer, resume, knows_roster });
     let seen = join.seen.unwrap_or_default().into();
     Ok((convert::room(&join.room)?, Command { input, seen, redirected: join.redirected }))
 }

@@ -127,7 +127,14 @@ impl Stage {
         let identity = Identity([u8::try_from(session).unwrap(); 16]);
         let newcomer = Newcomer { session: SessionId(session), name, identity, has_secret: false };
         let (link, connector) = (self.link.link, self.link.connector.clone());
-        Input::Join(Join { link, connector, request_id, newcomer, resume: None })
+        Input::Join(Join {
+            link,
+            connector,
+            request_id,
+            newcomer,
+            resume: None,
+            knows_roster: false,
+        })
     }
 
     /// Brings the first session back, which has heard all up to its coming.

@@ -47,6 +47,7 @@ pub(crate) fn joining(room: &str, session_id: u64, user: &str) -> pb::Join {
         redirected: false,
         resume: None,
         held_after: None,
+        knows_roster: false,
     }
 }
 

@@ -1,10 +1,10 @@
 //! Whoever comes back into a room themselves, and is told what they missed.
 
-use rpc::chat::v1 as pb;
+use rpc::chat::v1::{self as pb, command::Command as C};
 
 use crate::{
     Chat,
-    commands::{join, join_proven, join_redirected, join_resuming, leave, say, whisper},
+    commands::{join, join_proven, join_redirected, join_resuming, joining, leave, say, whisper},
     connector::Connector,
     rejoins::say_many,
     room_of,
@@ -161,4 +161,25 @@ async fn no_verdict_is_given_by_whoever_lost_the_room_while_it_read() {
     let moved = format!("to chat-1 {}", one.addr);
     assert_eq!(b.told().await, format!("#1 Moved {moved}"));
     assert_eq!(a.told().await, format!("moved {moved}"));
+}
+
+#[tokio::test]
+async fn who_is_in_is_not_said_again_to_a_connector_that_knows() {
+    let chat = Chat::start(&[]).await;
+    let mut a = Connector::open(&chat, "a").await;
+    let mut b = Connector::open(&chat, "b").await;
+    let knowing =
+        |number, user: &str| C::Join(pb::Join { knows_roster: true, ..joining("r", number, user) });
+    // It cannot know: it has nobody in the room.
+    assert_eq!(a.ask(knowing(1, "ann"), 2).await, ["#1 in @1 [ann] new", "+ann(1)"]);
+    assert_eq!(b.ask(knowing(1, "bob"), 2).await, ["#1 in @1 [ann bob] new", "+bob(1)"]);
+    assert_eq!(a.told().await, "+bob");
+    assert_eq!(a.ask(knowing(2, "cat"), 2).await, ["#2 in @1 [] new", "+cat(2)"]);
+    // Again, because the answer was lost.
+    assert_eq!(a.ask(knowing(2, "cat"), 1).await, ["#3 in @1 []"]);
+    a.check_digest().await;
+    a.ask(leave("r", 1), 2).await;
+    a.ask(leave("r", 2), 1).await;
+    let told = a.ask(knowing(3, "dan"), 2).await;
+    assert!(told[0].contains("[bob dan] new"), "{told:?}");
 }

@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
 };
 
+use bytes::Bytes;
 use model::{Position, Seq, UserName};
 use rpc::chat::v1 as pb;
 use serde_json::{Value, json};
@@ -16,7 +17,7 @@ use crate::{
     fanout::Batch,
     handler::{self, Place, Seat},
     hub::Hub,
-    pending::{Ask, Joining},
+    pending::{Ask, Joining, Pending},
     room::{Member, Room, Route, State},
 };
 
@@ -38,6 +39,10 @@ pub(super) fn handle(
     let Some(mut pending) = take(&mut state, request_id) else { return };
     let Ask::Join(joining) = &mut pending.ask else { return };
     let position: Position = joined.position.unwrap_or_default().into();
+    let is_known = joined.roster.is_empty();
+    if is_known && state.digest.is_none() {
+        return ask_for_all(room, &mut state, pending);
+    }
     attach(room, &mut state, &joined, joining, position);
     let session = &pending.session;
     if session.is_closed() || pending.abandoned {
@@ -50,11 +55,8 @@ pub(super) fn handle(
         return;
     }
     let Some(held) = held(&state, joining, position) else {
-        // More has come since than is kept: the shard has to send all of it.
-        joining.may_hold = false;
-        pending.sent = false;
-        state.pending.push_front(pending);
-        return state.send_waiting(&room.id);
+        // More has come since than is kept.
+        return ask_for_all(room, &mut state, pending);
     };
     let entries = std::mem::take(&mut joined.entries);
     let entries = merge(position, entries, held);
@@ -65,8 +67,9 @@ pub(super) fn handle(
     let position = missed.as_ref().map_or(head, |missed| missed.reached);
     // Whoever was here under that name is not in any more, whether or not the shard,
     // which may not have known of it, says so.
-    let before = state.by_name.get(&joining.name).map(|member| member.session.id());
-    let before = before.filter(|id| *id != session.id()).and_then(|id| state.remove_member(id));
+    let displaced = state.by_name.get(&joining.name).map(|member| member.session.id());
+    let displaced =
+        displaced.filter(|id| *id != session.id()).and_then(|id| state.remove_member(id));
     state.add_member(Arc::new(Member {
         session: Arc::clone(session),
         name: joining.name.clone(),
@@ -78,31 +81,64 @@ pub(super) fn handle(
     let (name, who) = (joining.name.clone(), joining.who);
     handler::set_place(session, Place::Inside(Seat { room: Arc::clone(room), name, who }));
 
-    let mut users = joined.roster;
-    // Whoever was here before the room moved, and has some seconds to come back.
-    let ghosts = state.ghosts.iter().map(ToString::to_string);
-    let known: HashSet<String> = users.iter().cloned().collect();
-    users.extend(ghosts.filter(|ghost| !known.contains(ghost)));
-    let mut body = json!({ "users": users });
+    let users = users(&mut state, joined.roster, &joining.name);
+    let (mut before, mut rest) = (&b"{\"users\":"[..], json!({}));
     if let Some(secret) = &joining.secret {
-        let position = extended::position(position);
-        body = json!({
-            "code": 200, "users": users, "position": position, "resume": secret.as_str(),
-        });
+        before = b"{\"code\":200,\"users\":";
+        rest = json!({ "position": extended::position(position), "resume": secret.as_str() });
     }
     let missed = missed.map_or_else(Vec::new, |missed| {
-        body["verdict"] = missed.verdict;
+        rest["verdict"] = missed.verdict;
         missed.entries
     });
-    respond(hub, room, &pending, 200, wire::to_json(&body).into(), batch);
+    respond(hub, room, &pending, 200, joined_json(before, &users, &rest), batch);
     for entry in missed {
         answer_first(hub, room, &mut state, &entry.entry, batch);
         batch.chat(room, Some(session), entry);
     }
     drop(state);
-    if let Some(member) = before {
+    if let Some(member) = displaced {
         superseded(hub, &member);
     }
+}
+
+/// What is here does not do: the shard has to send all of it.
+fn ask_for_all(room: &Room, state: &mut State, mut pending: Pending) {
+    if let Ask::Join(joining) = &mut pending.ask {
+        joining.may_hold = false;
+    }
+    pending.sent = false;
+    state.pending.push_front(pending);
+    state.send_waiting(&room.id);
+}
+
+/// The names that are in, as JSON: as the shard says, and whoever was here before the
+/// room moved, and has some seconds to come back.
+fn users(state: &mut State, roster: Vec<String>, newcomer: &UserName) -> Arc<[u8]> {
+    if roster.is_empty() {
+        return state.users(newcomer);
+    }
+    let mut users = roster;
+    if !state.ghosts.is_empty() {
+        let known: HashSet<String> = users.iter().cloned().collect();
+        let ghosts = state.ghosts.iter().map(ToString::to_string);
+        users.extend(ghosts.filter(|ghost| !known.contains(ghost)));
+    }
+    wire::to_json(&users).into()
+}
+
+/// The answer, put together by hand: the names are most of it.
+fn joined_json(before: &[u8], users: &[u8], rest: &Value) -> Bytes {
+    let rest = wire::to_json(rest);
+    let mut json = Vec::with_capacity(before.len() + users.len() + rest.len());
+    json.extend_from_slice(before);
+    json.extend_from_slice(users);
+    // Without its own bracket.
+    if rest.len() > 2 {
+        json.push(b',');
+    }
+    json.extend_from_slice(&rest[1..]);
+    json.into()
 }
 
 /// Ends a session whose name another one has.

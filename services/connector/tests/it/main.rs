@@ -18,6 +18,7 @@ mod life;
 mod limits;
 mod rejoin;
 mod resume;
+mod returns;
 mod routes;
 mod routing;
 mod scene;
