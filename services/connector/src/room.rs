@@ -166,13 +166,18 @@ impl State {
         self.link().is_some_and(|on| Arc::ptr_eq(on, link))
     }
 
-    /// Sends what waits, if there is a link to send it over.
+    /// Sends what may be sent, if there is a link to send it over.
     pub(crate) fn send_waiting(&mut self, room: &RoomId) {
         let Route::Live { link } = &self.route else { return };
         let link = Arc::clone(link);
         let redirected = self.redirect.is_some() || link.is_fallback(room);
         let seen = self.seen;
+        let joining = self.waits_for_join();
         for pending in self.pending.iter_mut().filter(|pending| !pending.sent) {
+            let is_early = matches!(pending.ask, Ask::Publish(_) | Ask::History(_));
+            if is_early && joining.contains(&pending.session.id()) {
+                continue;
+            }
             pending.sent = true;
             if let Ask::Join(joining) = &mut pending.ask {
                 let same_log = joining.resume.filter(|at| at.epoch == self.mark.epoch);
@@ -196,20 +201,22 @@ impl State {
         }
     }
 
-    /// A command was refused and changed nothing, and neither did what the same
-    /// session said behind its join. False if nobody waits for it any more.
+    /// A command was refused and changed nothing. False if nobody waits for it any more.
     pub(crate) fn unsend(&mut self, request_id: u64) -> bool {
-        let Some(at) = self.pending.iter().position(|p| p.request_id == request_id) else {
-            return false;
-        };
-        self.pending[at].sent = false;
-        if matches!(self.pending[at].ask, Ask::Join(_)) {
-            let id = self.pending[at].session.id();
-            for later in self.pending.iter_mut().skip(at).filter(|p| p.session.id() == id) {
-                later.sent = false;
-            }
+        let asked = self.pending.iter_mut().find(|pending| pending.request_id == request_id);
+        asked.map(|pending| pending.sent = false).is_some()
+    }
+
+    /// The sessions that wait to be let in and have asked for more. That is not sent until
+    /// they are in: were the link lost, nobody could tell which of it was stored, and it
+    /// might be said again in another order (contract, rule 15).
+    fn waits_for_join(&self) -> HashSet<u64> {
+        let waits = |p: &Pending| !p.sent && matches!(p.ask, Ask::Publish(_) | Ask::History(_));
+        if !self.pending.iter().any(waits) {
+            return HashSet::new();
         }
-        true
+        let joins = self.pending.iter().filter(|p| matches!(p.ask, Ask::Join(_)));
+        joins.map(|p| p.session.id()).collect()
     }
 
     /// A message may be stored that will be sent again.
@@ -239,16 +246,6 @@ impl State {
             std::mem::take(&mut self.pending).into_iter().partition(is_overtaken);
         self.pending = rest;
         overtaken
-    }
-
-    /// True if the session that asks is still to be let in.
-    pub(crate) fn is_behind_join(&self, request_id: u64) -> bool {
-        let asked = self.pending.iter().position(|pending| pending.request_id == request_id);
-        let joins = |at: usize| {
-            let is_its = |p: &&Pending| p.session.id() == self.pending[at].session.id();
-            self.pending.range(..at).filter(is_its).any(|p| matches!(p.ask, Ask::Join(_)))
-        };
-        asked.is_some_and(joins)
     }
 
     /// True if a session is in, or wants to be.

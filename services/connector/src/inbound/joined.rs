@@ -52,6 +52,7 @@ pub(super) fn handle(
         if !is_wanted {
             hub.send_leave(room, &mut state, session);
         }
+        state.send_waiting(&room.id);
         return;
     }
     let Some(held) = held(&state, joining, position) else {
@@ -96,6 +97,8 @@ pub(super) fn handle(
         answer_first(hub, room, &mut state, &entry.entry, batch);
         batch.chat(room, Some(session), entry);
     }
+    // What it asked for meanwhile.
+    state.send_waiting(&room.id);
     drop(state);
     if let Some(member) = displaced {
         superseded(hub, &member);

@@ -175,11 +175,9 @@ fn on_refused(
     };
     let is_attached = state.digest.is_some() && !is_rejoin;
     match reason {
-        // It came to the room before its author was brought there (again): it is said
-        // again behind the join or the re-join.
-        RefusedReason::NotAMember
-            if is_rejoining && !is_rejoin || state.is_behind_join(request_id) =>
-        {
+        // It came to the room before its author was brought there again: it is said
+        // again behind the re-join.
+        RefusedReason::NotAMember if is_rejoining && !is_rejoin => {
             state.unsend(request_id);
         }
         // Nothing has changed there: the same is asked again, elsewhere or later.
@@ -204,6 +202,9 @@ fn on_refused(
             if matches!(pending.ask, Ask::Leave | Ask::Drop) {
                 drop(state);
                 return gone(hub, room, &pending, batch);
+            }
+            if matches!(pending.ask, Ask::Join(_)) {
+                state.send_waiting(&room.id);
             }
             drop(state);
             if matches!(pending.ask, Ask::Join(_)) && !pending.abandoned {

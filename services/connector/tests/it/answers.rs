@@ -260,8 +260,8 @@ async fn a_refused_enter_takes_what_was_said_behind_it_along() {
     ann.feed(wire::route::ENTER, r#"{"username":"bob","rid":"r"}"#).await;
     ann.say("hi", "*").await;
     let (join, _) = s.link.join().await;
-    let (publish, _) = s.link.publish().await;
     s.link.refuse(join, RefusedReason::NameTaken).await;
+    let (publish, _) = s.link.publish().await;
     s.link.refuse(publish, RefusedReason::NotAMember).await;
     ann.expect(&[r#"1 {"code":500,"error":true}"#, r#"2 {"code":500}"#]).await;
 }

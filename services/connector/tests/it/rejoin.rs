@@ -55,23 +55,27 @@ async fn a_rejoin_brings_all_and_is_answered_with_what_was_missed() {
 }
 
 #[tokio::test]
-async fn what_was_said_behind_an_enter_that_is_tried_again_waits_for_it() {
-    let mut s = Scene::start(&[]).await;
+async fn what_is_said_behind_an_enter_waits_for_its_answer() {
+    let mut s = Scene::start(&["bob"]).await;
     let mut ann = s.connector.client().await;
     ann.feed(wire::route::ENTER, r#"{"username":"ann","rid":"r"}"#).await;
     ann.say("hi", "*").await;
-    let (joining, join) = s.link.join().await;
-    let (said, _) = s.link.publish().await;
-    s.link.refuse(joining, RefusedReason::Unavailable).await;
     let (joining, _) = s.link.join().await;
-    s.link.publish().await;
-    // Somebody else has opened the room since: for this one it was said too early.
-    s.link.refuse(said, RefusedReason::NotAMember).await;
+    // Of others nothing waits; and if its enter is tried again, it goes on waiting.
+    s.clients[0].say("ho", "*").await;
+    assert_eq!(s.link.publish().await.1.content, "ho");
+    s.link.refuse(joining, RefusedReason::Moved).await;
+    s.link.send(E::Moved(pb::Moved { room: "r".into(), shard: None })).await;
+    let (rejoining, _) = s.link.rejoin().await;
+    s.link.reply(rejoining, R::Rejoined(s.rejoined(&[]))).await;
+    let (joining, join) = s.link.join().await;
+    assert_eq!(s.link.publish().await.1.content, "ho");
     s.names.push("ann".into());
     s.link.send_all([s.joined(joining), presence("ann", true, join.session_id)]).await;
-    ann.expect(&[r#"1 {"users":["ann"]}"#]).await;
+    let (said, publish) = s.link.publish().await;
+    assert_eq!(publish.content, "hi");
     s.link.reply(said, published(2)).await;
-    ann.expect(&["2 {}"]).await;
+    ann.expect(&[r#"1 {"users":["bob","ann"]}"#, "2 {}"]).await;
 }
 
 #[tokio::test]

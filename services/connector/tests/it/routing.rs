@@ -80,9 +80,7 @@ async fn a_join_that_another_shard_should_have_goes_there_with_all_that_follows(
     ann.feed(wire::route::ENTER, r#"{"username":"ann","rid":"r"}"#).await;
     ann.say("hi", "*").await;
     let (join, _) = here.join().await;
-    let (publish, _) = here.publish().await;
-    let moved = || refused(RefusedReason::Moved, Some(other.address()));
-    here.send_all([reply(join, moved()), reply(publish, moved())]).await;
+    here.reply(join, refused(RefusedReason::Moved, Some(other.address()))).await;
     let (id, join) = there.join().await;
     assert!(join.redirected);
     there.send_all([joined(id), presence("ann", true, join.session_id)]).await;
