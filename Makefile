@@ -60,6 +60,10 @@ example-time: ## Build and show a fifth service and a gate that calls it (docs/e
 sim: ## Simulate clusters under faults by chance, SEEDS=200 FROM=0, or all of one: SEED=7
 	@cargo run --profile sim --package sim --locked -- $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),200) --from $(or $(FROM),0))
 
+.PHONY: model
+model: ## Try every interleaving of a few messages and faults, with and without each guard
+	@cargo run --profile sim --package interleavings --locked -- $(ARGS)
+
 .PHONY: bench
 bench: build ## Measure the cost of a delivery and of an idle session
 	target/release/loadgen bench --bin-dir target/release $(ARGS)

@@ -15,7 +15,7 @@ const FLOORS: &[&[&str]] = &[
     &["chat", "connector", "gate", "web-server"],
     &["standalone"],
     // floor 3: tools; what is simulated is checked by verify
-    &["admin", "loadgen", "tidy", "verify"],
+    &["admin", "interleavings", "loadgen", "tidy", "verify"],
     &["sim"],
     // floor 4: examples of what people build upon all that; nobody else uses them
     &["time-rpc"],
@@ -37,6 +37,7 @@ const USES: &[(&str, &[&str])] = &[
     ("connector", &["chassis", "cluster", "frontend", "model", "rpc", "wire"]),
     ("gate", &["chassis", "cluster", "frontend", "model", "rpc", "wire"]),
     ("web-server", &["chassis"]),
+    ("interleavings", &["model", "room"]),
     ("time-rpc", &[]),
     ("time-server", &["chassis", "model", "rpc", "time-rpc"]),
     ("time-gate", &["chassis", "cluster", "gate", "model", "rpc", "time-rpc"]),
