@@ -38,6 +38,16 @@ lint: ## Check format, clippy, rustdoc and the rules of crates/tidy
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 	cargo test --package tidy --locked
 
+.PHONY: chart
+chart: ## Check the Helm chart for all values, Helm and Kubernetes versions; a table
+	@scripts/setup node chart
+	@node tests/chart/all.mjs $(ARGS)
+
+.PHONY: chart-readme
+chart-readme: ## Write the table of values in helm/README.md
+	@scripts/setup node
+	@node tests/chart/readme.mjs
+
 .PHONY: fmt
 fmt: ## Format all Rust code
 	cargo fmt --all

@@ -56,6 +56,7 @@ const STAGES = [
     name: "deny",
     run: ["target/tools/bin/cargo-deny", "--locked", "check", "bans", "licenses", "sources"],
   },
+  { name: "chart", run: ["node", "tests/chart/all.mjs"], counts: PLAIN },
   {
     name: "build",
     // All targets: the same features as for the tests, so that nothing is built twice.
