@@ -40,6 +40,28 @@ const sources = () =>
       .filter((file) => file.endsWith(".rs") && file.includes("src/"))
       .map((file) => read(path.join(folder, file))));
 
+/** The families of metrics in the programs' sources, without `_total` and `_bucket`. */
+function metrics() {
+  const places = {
+    "services/gate": ["gate_"],
+    "services/connector": ["connector_"],
+    "services/chat": ["chat_"],
+    "web-server": ["web_server_"],
+    "crates/frontend": ["gate_", "connector_"],
+    "crates/chassis": [""],
+  };
+  const register = /\.register(?:_with_unit)?\(\s*"(\w+)",[^;]*?\)(?=;)|encode_descriptor\(\s*"(\w+)"/g;
+  return new Set(Object.entries(places).flatMap(([place, prefixes]) =>
+    fs.readdirSync(path.join(ROOT, place, "src"), { recursive: true })
+      .filter((file) => file.endsWith(".rs"))
+      .flatMap((file) => [...read(path.join(place, "src", file)).matchAll(register)])
+      .flatMap(([call, name, described]) => {
+        if (described) return prefixes.map((prefix) => `${prefix}${described}`);
+        const unit = /Unit::(\w+)/.exec(call)?.[1].toLowerCase();
+        return prefixes.map((prefix) => `${prefix}${name}${unit ? `_${unit}` : ""}`);
+      })));
+}
+
 /** What an entry of a free-form list may have, or what a chart on top adds. */
 const OPTIONAL = /^(global|tls\.certManager\.issuerRef\.|gateway\.timeouts\.|\w+\.resources\.|store\.bundled\.resources\.)/;
 
@@ -65,7 +87,7 @@ export const agreements = {
       .map((file) => read(path.join("helm/templates", file))).join("\n");
     const schema = JSON.parse(read("helm/values.schema.json"));
     return paths(parse(read("helm/values.yaml")), schema, schema)
-      .map((one) => one.split(".").at(-1))
+      .map((one) => one.replace(/\.(requests|limits)$/, "").split(".").at(-1))
       .filter((key) => !new RegExp(`\\.${key}\\b`).test(templates));
   },
 
@@ -104,6 +126,14 @@ export const agreements = {
       .filter((alert) => !documents.includes(`| \`${alert}\` |`));
   },
 
+  "alerts and panels ask for metrics that the programs have": async () => {
+    const known = metrics();
+    const text = read("helm/files/alerts.yaml").match(/^  expr: .*$/gm).join("\n") +
+      read("helm/dashboards/shaddock.json").match(/"expr": .*/g).join("\n");
+    const asked = new Set(text.match(/\b(?:gate|connector|chat|web_server|panics)_\w+/g));
+    return [...asked].filter((name) => !known.has(name.replace(/_(total|bucket)$/, "")));
+  },
+
   "alerts and panels are PrometheusRules and JSON that can be read": async (rendered) =>
     [...rendered.values()].flatMap((all) => all).flatMap((object) => {
       if (object.kind === "PrometheusRule") {
@@ -127,7 +157,7 @@ export const agreements = {
       for (const one of ["EVALUATION", "NOTHING IS KEPT"]) {
         if (notes.includes(one) !== (one === word)) wrong.push(`${name}: ${one}`);
       }
-      if (/<no value>|%!|\{\{/.test(notes.replaceAll(/'\{\{.*?\}\}'/g, ""))) wrong.push(`${name}: a hole in ${notes}`);
+      if (/<no value>|%!|\{\{/.test(notes.replaceAll(/="\{\{.*?\}\}"/g, ""))) wrong.push(`${name}: a hole in ${notes}`);
     }
     return wrong;
   },

@@ -89,6 +89,8 @@ function strict(schema) {
     ]),
   );
   if (copy["x-kubernetes-int-or-string"]) delete copy.type;
+  // Go's expressions have a flag that JavaScript's have not.
+  if (copy.pattern?.includes("(?i)")) delete copy.pattern;
   const isOpen = copy["x-kubernetes-preserve-unknown-fields"] || "additionalProperties" in copy;
   if (copy.properties && !isOpen) copy.additionalProperties = false;
   return copy;
