@@ -4,6 +4,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
+VERSION = $(shell sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
 CARGO_BUILD := cargo build --release --locked
 
 .PHONY: help
@@ -47,6 +48,19 @@ chart: ## Check the Helm chart for all values, Helm and Kubernetes versions; a t
 chart-readme: ## Write the table of values in helm/README.md
 	@scripts/setup node
 	@node tests/chart/readme.mjs
+
+.PHONY: image
+image: ## Build the image with Docker; IMAGE=shaddock:0.1.0
+	docker build --file deploy/Dockerfile --tag $(or $(IMAGE),shaddock:$(VERSION)) .
+
+.PHONY: image-tar
+image-tar: build ## Make the same as an OCI archive in target/image, without Docker
+	@IMAGE=$(IMAGE) deploy/image/tar
+
+.PHONY: image-check
+image-check: image-tar ## Try that image in a chroot, with a read-only root; needs root
+	@scripts/setup node
+	@node deploy/image/check.mjs
 
 .PHONY: fmt
 fmt: ## Format all Rust code
