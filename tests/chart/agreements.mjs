@@ -3,7 +3,7 @@
 
 import fs from "node:fs";
 import path from "node:path";
-import { CHART, helm, HELMS, objects, parse, read, ROOT, template, VALUES, valuesFile } from "./lib/render.mjs";
+import { CHART, helm, HELMS, IS_WHOLE, objects, parse, read, ROOT, template, VALUES, valuesFile } from "./lib/render.mjs";
 import { readme } from "./readme.mjs";
 
 /** The paths of all values, as `gate.service.port`; what is free to be anything is one. */
@@ -110,7 +110,8 @@ export const agreements = {
     return [
       ...[...set].filter((name) => !known.has(name) && !pending.includes(name)),
       ...pending.filter((name) => known.has(name)).map((name) => `${name} is pending no longer`),
-      ...pending.filter((name) => !set.has(name)).map((name) => `${name} is not set by the chart`),
+      // Some are set with certain values only.
+      ...pending.filter((name) => !set.has(name) && IS_WHOLE).map((name) => `${name} is not set by the chart`),
     ];
   },
 

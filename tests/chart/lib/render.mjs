@@ -12,13 +12,17 @@ export const TOOLS = path.join(ROOT, "target/tools");
 export const HELMS = [4, 3];
 export const NAMESPACE = "somewhere";
 
-/** The values files that the chart is tested with, without their ending; those of the command line. */
 const wanted = process.argv.slice(2);
+
+/** Whether all values files are tried. */
+export const IS_WHOLE = wanted.length === 0;
+
+/** The values files that the chart is tested with, without their ending; those of the command line. */
 export const VALUES = fs
   .readdirSync(path.join(CHART, "ci"))
   .filter((file) => file.endsWith("-values.yaml"))
   .map((file) => file.replace("-values.yaml", ""))
-  .filter((name) => wanted.length === 0 || wanted.includes(name))
+  .filter((name) => IS_WHOLE || wanted.includes(name))
   .sort();
 
 export const valuesFile = (name) => path.join(CHART, "ci", `${name}-values.yaml`);
