@@ -100,6 +100,17 @@ export const agreements = {
     return appVersion === version ? [] : [`${appVersion} ≠ ${version}`];
   },
 
+  "the image is built by the project's toolchain, and has the programs that the chart starts": async (rendered) => {
+    const [, channel] = /^channel = "(.*)"/m.exec(read("rust-toolchain.toml"));
+    const wrong = [...read("deploy/Dockerfile").matchAll(/(?:rust:|RUSTUP_TOOLCHAIN=)([\d.]+)/g)]
+      .filter(([, version]) => version !== channel).map(([text]) => `${text} ≠ ${channel}`);
+    const files = read("deploy/image/files");
+    const started = new Set([...rendered.values()].flatMap((all) => all)
+      .flatMap(({ spec }) => spec?.template?.spec.containers ?? spec?.containers ?? [])
+      .flatMap(({ command }) => command?.[0] ?? []));
+    return [...wrong, ...[...started].filter((name) => !files.includes(`/usr/bin/${name} `))];
+  },
+
   "programs know the variables that the chart sets, or pending-options.txt does": async (rendered) => {
     const set = new Set([...rendered.values()].flatMap((all) => all)
       .flatMap(({ spec }) => spec?.template?.spec.containers ?? spec?.containers ?? [])
