@@ -269,6 +269,12 @@ impl World {
         }
         self.change(at, Some(fence), |world, open| {
             let who = command.who();
+            if let Some(who) = who.filter(|_| command.needs_append(&open.room))
+                && world.without != Some(Guard::RejoinsWait)
+            {
+                open.line.await_append(who, command);
+                return false;
+            }
             let behind = who.map(|who| open.line.end_replay(who)).unwrap_or_default();
             world.apply(at, open, with_replay(command.input, replay));
             for command in behind {

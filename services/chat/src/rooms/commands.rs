@@ -183,9 +183,16 @@ impl Rooms {
             _ if replay.is_some() => return self.submit_to(&mut stripe, id, command.clone()),
             _ => return,
         };
-        let behind = command.who().map(|who| open.line.end_replay(who)).unwrap_or_default();
         let mut replay = replay;
         open.end_read(replay.iter_mut().flat_map(|replay| &mut replay.entries));
+        if let Some(who) = command.who()
+            && replay.is_some()
+            && command.needs_append(&open.room)
+        {
+            // The link that was lost had more to say in the meantime.
+            return open.line.await_append(who, command.clone());
+        }
+        let behind = command.who().map(|who| open.line.end_replay(who)).unwrap_or_default();
         if let Some(replay) = replay {
             self.apply_to(id, open, read::with_replay(command.input.clone(), replay));
         }

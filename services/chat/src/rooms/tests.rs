@@ -424,6 +424,31 @@ async fn whoever_comes_back_waits_for_the_end_of_what_they_said_over_the_lost_li
 }
 
 #[tokio::test]
+async fn what_a_lost_link_brings_while_the_log_is_read_is_waited_for() {
+    let mut stage = Stage::new();
+    stage.submit(stage.join(1, 1));
+    stage.claim().await;
+    for n in 0..3 {
+        stage.submit(stage.say(n + 2, &format!("{n}")));
+        stage.append().await;
+    }
+    let late = stage.say(5, "late");
+    stage.link = stage.rooms.open_link(connector("a"), 1 << 20);
+    stage.events = RefCell::new(Responses(Arc::clone(&stage.link)));
+    stage.submit(stage.rejoin(6));
+    stage.submit(late);
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(stage.told(), [""; 0]);
+    stage.append().await;
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(stage.told(), ["#6 Rejoined 4"]);
+}
+
+#[tokio::test]
 async fn a_connector_has_one_link() {
     let stage = Stage::new();
     let other = stage.rooms.open_link(connector("b"), 1 << 20);
