@@ -219,8 +219,12 @@ impl Person {
             }
             let words = self.unsent.remove(at).filter(|_| code == 200);
             if let Some(words) = words.filter(|words| words.cmid.is_some()) {
+                // Old ones and new ones: those the store alone knows, and the shard too.
+                if self.recent.len() == RECENT_MAX {
+                    let forgotten = self.draw(RECENT_MAX);
+                    self.recent.swap_remove_back(forgotten);
+                }
                 self.recent.push_back(words);
-                self.recent.truncate(RECENT_MAX);
             }
         }
     }
