@@ -18,6 +18,9 @@ pub enum Input {
         request_id: u64,
         /// Which session.
         session: SessionId,
+        /// Now, in milliseconds, if it was sent away to come back through another
+        /// connector: its name is kept for the grace period.
+        away_at_ms: Option<u64>,
     },
     /// Somebody says something.
     Publish(Publish),

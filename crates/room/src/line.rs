@@ -219,7 +219,7 @@ mod tests {
                 resume: None,
                 knows_roster: false,
             }),
-            false => Input::Leave { link, request_id: number, session },
+            false => Input::Leave { link, request_id: number, session, away_at_ms: None },
         };
         Command { input, seen: Fence::default(), redirected: false }
     }

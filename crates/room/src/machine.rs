@@ -136,8 +136,12 @@ impl Room {
     pub fn apply(&mut self, input: Input, effects: &mut Vec<Effect>) {
         match input {
             Input::Join(join) => self.join(join, effects),
-            Input::Leave { link, request_id, session } => {
+            Input::Leave { link, request_id, session, away_at_ms: None } => {
                 self.leave(link, request_id, session, effects);
+            }
+            Input::Leave { link, request_id, session, away_at_ms: Some(now_ms) } => {
+                self.send_away(link, session, now_ms, effects);
+                self.reply(link, request_id, Ok(Outcome::Gone), effects);
             }
             Input::Publish(publish) => self.publish(publish, effects),
             Input::Sought(sought) => self.sought(sought, effects),
@@ -290,6 +294,25 @@ impl Room {
         }
     }
 
+    /// A session goes to come back over another link, without a word to the room.
+    fn send_away(
+        &mut self,
+        link: LinkId,
+        session: SessionId,
+        now_ms: u64,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(member) = self.roster.by_session(link, session) else { return };
+        let (name, Place::Session { connector, .. }) = (member.name.clone(), member.place.clone())
+        else {
+            return;
+        };
+        let until_ms = now_ms + self.limits.grace_ms;
+        let place = Place::Grace { connector, session, until_ms, is_sent_away: true };
+        self.roster.relocate(&name, place);
+        self.detach_if_alone(link, effects);
+    }
+
     fn link_lost(&mut self, link: LinkId, now_ms: u64, effects: &mut Vec<Effect>) {
         let until_ms = now_ms + self.limits.grace_ms;
         let lost: Vec<(UserName, Place)> = self
@@ -298,7 +321,12 @@ impl Room {
             .filter_map(|member| match &member.place {
                 Place::Session { link: at, connector, session } if *at == link => Some((
                     member.name.clone(),
-                    Place::Grace { connector: connector.clone(), session: *session, until_ms },
+                    Place::Grace {
+                        connector: connector.clone(),
+                        session: *session,
+                        until_ms,
+                        is_sent_away: false,
+                    },
                 )),
                 _ => None,
             })

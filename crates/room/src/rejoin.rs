@@ -93,7 +93,8 @@ impl Room {
     }
 
     /// Sessions that the connector held before and does not list any more left
-    /// while the link was lost, also if somebody else has come under their name.
+    /// while the link was lost, also if somebody else has come under their name; but
+    /// those that it has sent away have their time.
     fn drop_unlisted(
         &mut self,
         connector: &ConnectorId,
@@ -103,6 +104,7 @@ impl Room {
         let listed: HashSet<(SessionId, &UserName)> =
             listed.iter().map(|(newcomer, _)| (newcomer.session, &newcomer.name)).collect();
         let is_gone = |member: &&Member| match &member.place {
+            Place::Grace { is_sent_away: true, .. } => false,
             Place::Session { connector: at, session, .. }
             | Place::Grace { connector: at, session, .. } => {
                 at == connector && !listed.contains(&(*session, &member.name))
@@ -254,6 +256,7 @@ impl crate::roster::Roster {
                 connector: connector.clone(),
                 session: *session,
                 until_ms: u64::MAX,
+                is_sent_away: false,
             };
             self.relocate(name, place);
         }

@@ -37,7 +37,8 @@ pub enum Place {
         /// Its number there.
         session: SessionId,
     },
-    /// Its link was lost; the name is kept for a while.
+    /// Its link was lost, or its connector has sent it away; the name is kept for a
+    /// while.
     Grace {
         /// The connector that it was on.
         connector: ConnectorId,
@@ -45,6 +46,8 @@ pub enum Place {
         session: SessionId,
         /// When it leaves, in milliseconds.
         until_ms: u64,
+        /// True if it was sent away: its connector will not bring it back.
+        is_sent_away: bool,
     },
     /// Nowhere: a back end put it in.
     Added,

@@ -43,6 +43,7 @@ const LIMITS: Limits = Limits { members_max: 4, pending_max: 3, ring_max: 3, gra
 ///                 +4,5 or +lost 3 as below; it is let in where its link is, or @2-4: that
 ///                 is at 2, and the room at 4
 /// A1- A1!hi       it leaves; it says hi; A1!hi#c: under the cmid c
+/// A1~             its connector sends it away, to come back through another one
 /// A1>bob!psst     it whispers to bob
 /// A lost          link A is lost
 /// A' rejoin @3 1+ann:1 2+bob        A comes back, has the room up to 3 (@3?: of
@@ -145,7 +146,7 @@ impl Stage {
 
     /// A step of one session, `A1+ann`, or of a back end, `bot!hi`.
     fn said(&mut self, number: u64, step: &str, read: &str) -> Input {
-        let at = step.find(['+', '-', '!', '>', '?']).unwrap();
+        let at = step.find(['+', '-', '~', '!', '>', '?']).unwrap();
         let (who, what) = step.split_at(at);
         let (_, argument) = what.split_at(1);
         let Some((link, session)) = session(who) else {
@@ -174,9 +175,10 @@ impl Stage {
                     knows_roster: false,
                 })
             }
-            "-" => {
+            how @ ("-" | "~") => {
                 self.connectors.expect_leave(link, number, session);
-                Input::Leave { link, request_id, session }
+                let away_at_ms = (how == "~").then_some(self.now_ms);
+                Input::Leave { link, request_id, session, away_at_ms }
             }
             "?" => {
                 let query = Query { pages: Pages::Before(Seq(9)), limit: 9 };

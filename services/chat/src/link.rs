@@ -189,7 +189,8 @@ impl Link {
             command::Command::Leave(leave) => {
                 let room = convert::room(&leave.room).map_err(malformed)?;
                 let session = SessionId(leave.session_id);
-                let input = Input::Leave { link, request_id, session };
+                let away_at_ms = leave.comes_back.then(|| self.rooms.now_ms());
+                let input = Input::Leave { link, request_id, session, away_at_ms };
                 self.rooms.submit(&room, parse::plain(input));
             }
         }

@@ -141,7 +141,7 @@ impl Pending {
                     limit,
                 })
             }
-            Ask::Leave | Ask::Drop => command::Command::Leave(pb::Leave { room, session_id }),
+            Ask::Leave | Ask::Drop => command::Command::Leave(pb::Leave { room, session_id, comes_back: false }),
         }
     }
 }

@@ -188,3 +188,28 @@ fn a_back_end_adds_a_name_until_it_is_kicked() {
         ("kick bot", "A -bot"),
     ]);
 }
+
+#[test]
+fn who_is_sent_away_comes_back_in_silence_or_leaves_when_the_grace_is_over() {
+    check(&[
+        ("A1+ann", "A #1 in:1 @1 [ann] new | A +ann(1)"),
+        ("B1+bob", "B #2 in:2 @1 [ann bob] new | A +bob | B +bob(1)"),
+        ("B2+cat=key", "B #3 in:3 @1 [ann bob cat] new | A +cat | B +cat(2)"),
+        ("B3+dan", "B #4 in:4 @1 [ann bob cat dan] new | A +dan | B +dan(3)"),
+        ("B1~", "B #5 gone"),
+        ("B2~", "B #6 gone"),
+        // Once more, and one who is not in.
+        ("B2~", "B #7 gone"),
+        ("B9~", "B #8 gone"),
+        ("A1!hi", ""),
+        ("store", "A #9 stored 2 | A 2<1 ann: hi | B 2<1 ann: hi"),
+        ("A2+cat", "A #11 NameTaken"),
+        ("A2+cat=key", "A #12 in:5 @2 [ann cat bob dan]"),
+        // Its connector loses its link meanwhile, and does not bring it again.
+        ("B lost", ""),
+        ("B' rejoin @2 3+dan:4", "B' #14 Complete @2 [ann cat bob dan] 3:4"),
+        ("tick 99", ""),
+        ("tick 1", "A -bob | B' -bob"),
+        ("tick 1000", ""),
+    ]);
+}

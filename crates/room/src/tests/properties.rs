@@ -8,7 +8,7 @@ use super::sim::{NAMES, Sim};
 #[derive(Clone, Debug)]
 pub(super) enum Op {
     Join { at: usize, session: u64, name: usize, secret: bool, left_off: Option<LeftOff> },
-    Leave { at: usize, session: u64 },
+    Leave { at: usize, session: u64, is_away: bool },
     Say { at: usize, session: u64, to: Option<usize>, cmid: u8, content: bool },
     Call { to: Option<usize>, cmid: u8 },
     Take,
@@ -47,7 +47,8 @@ fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(at, session, name, secret, left_off)| {
                 Op::Join { at, session, name, secret, left_off }
             }),
-        1 => (at.clone(), session.clone()).prop_map(|(at, session)| Op::Leave { at, session }),
+        1 => (at.clone(), session.clone(), any::<bool>())
+            .prop_map(|(at, session, is_away)| Op::Leave { at, session, is_away }),
         5 => (at.clone(), session.clone(), to.clone(), 0..6_u8, prop::bool::weighted(0.2))
             .prop_map(|(at, session, to, cmid, content)| Op::Say { at, session, to, cmid, content }),
         1 => (to, 0..6_u8).prop_map(|(to, cmid)| Op::Call { to, cmid }),

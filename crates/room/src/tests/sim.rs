@@ -78,11 +78,12 @@ impl Sim {
             Op::Join { at, session, name, secret, left_off } => {
                 self.join(at, who(at, session, name, secret), left_off);
             }
-            Op::Leave { at, session } if self.held[at].up => {
+            Op::Leave { at, session, is_away } if self.held[at].up => {
                 let (link, request_id, session) =
                     (self.link(at), self.request(), SessionId(session));
                 self.stage.connectors.expect_leave(link, request_id, session);
-                self.apply(Input::Leave { link, request_id, session });
+                let away_at_ms = is_away.then_some(self.stage.now_ms);
+                self.apply(Input::Leave { link, request_id, session, away_at_ms });
             }
             Op::Say { at, session, to, cmid, content } if self.held[at].up => {
                 let (link, request_id) = (self.link(at), self.request());

@@ -51,7 +51,8 @@ impl Link {
         let sessions = self.rooms.read(id, |open| open.sessions(link).collect::<Vec<_>>());
         for session in sessions.unwrap_or_default() {
             if !known.contains(&session.0) {
-                self.rooms.apply_open(id, Input::Leave { link, request_id: 0, session });
+                let (request_id, away_at_ms) = (0, None);
+                self.rooms.apply_open(id, Input::Leave { link, request_id, session, away_at_ms });
             }
         }
     }

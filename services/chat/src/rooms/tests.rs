@@ -147,7 +147,7 @@ impl Stage {
     }
 
     fn leave(&self, request_id: u64) -> Input {
-        Input::Leave { link: self.link.link, request_id, session: SessionId(1) }
+        Input::Leave { link: self.link.link, request_id, session: SessionId(1), away_at_ms: None }
     }
 
     fn say(&self, request_id: u64, content: &str) -> Input {

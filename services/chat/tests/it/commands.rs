@@ -59,7 +59,7 @@ fn identity(session_id: u64, user: &str) -> bytes::Bytes {
 }
 
 pub(crate) fn leave(room: &str, session_id: u64) -> C {
-    C::Leave(pb::Leave { room: room.into(), session_id })
+    C::Leave(pb::Leave { room: room.into(), session_id, comes_back: false })
 }
 
 /// A message whose content is its id.

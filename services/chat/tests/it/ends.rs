@@ -46,7 +46,10 @@ async fn whatever_a_connector_should_know_to_be_wrong_ends_its_link() {
         (Some(C::Publish(saying("", 1, "*", "hi"))), malformed),
         (Some(C::Publish(cmid(65))), malformed),
         (Some(C::Publish(cmid(0))), malformed),
-        (Some(C::Leave(pb::Leave { room: "*".into(), session_id: 1 })), malformed),
+        (
+            Some(C::Leave(pb::Leave { room: "*".into(), session_id: 1, comes_back: false })),
+            malformed,
+        ),
         (Some(C::Rejoin(rejoining("*", at, &[], None))), malformed),
         (Some(C::Rejoin(rejoining("r", at, &[(1, "")], None))), malformed),
         (Some(C::Rejoin(pb::Rejoin { mark: None, ..rejoining("r", at, &[], None) })), malformed),
