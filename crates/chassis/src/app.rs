@@ -4,6 +4,7 @@ use std::{
     net::SocketAddr,
     process::ExitCode,
     sync::{Arc, OnceLock, atomic::Ordering},
+    time::Duration,
 };
 
 use anyhow::Context;
@@ -12,8 +13,8 @@ use tokio::{signal::unix, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Clock, Component, Net, Options, Rng, Tasks, admin, admin::Probes, chain, component::Components,
-    follow::Reloads, telemetry,
+    Clock, Component, Hold, Net, Options, Rng, Stopper, Tasks, admin, admin::Probes, chain,
+    component::Components, follow::Reloads, telemetry,
 };
 
 /// The outside world, handed to whoever needs it. Clones share it.
@@ -42,6 +43,7 @@ pub struct App {
     began: Instant,
     registry: Registry,
     shutdown: CancellationToken,
+    stopper: Stopper,
     tasks: Tasks,
     components: Components,
     reloads: Reloads,
@@ -57,15 +59,17 @@ impl App {
         let shutdown = CancellationToken::new();
         let tasks = Tasks::new(&mut registry, shutdown.clone());
         let reloads = Reloads::register(&mut registry);
+        let probes = Arc::<Probes>::default();
         Self {
             began: world.clock.now(),
+            stopper: Stopper::new(shutdown.clone(), Arc::clone(&probes), world.clock),
             world,
             registry,
             shutdown,
             tasks,
             components: Components::default(),
             reloads,
-            probes: Arc::default(),
+            probes,
             started: None,
         }
     }
@@ -93,10 +97,33 @@ impl App {
         &mut self.registry
     }
 
-    /// Fires when the process has been asked to stop.
+    /// Fires when all that is served has to end: some time after [`App::stopping`].
     #[must_use]
     pub fn shutdown(&self) -> CancellationToken {
         self.shutdown.clone()
+    }
+
+    /// Fires when the process has been asked to stop. Everything goes on until
+    /// [`App::shutdown`] fires: after `--accept-grace`, and once nobody [holds it
+    /// off](App::hold). If something breaks, only the latter fires.
+    #[must_use]
+    pub fn stopping(&self) -> CancellationToken {
+        self.stopper.stopping()
+    }
+
+    /// Holds [`App::shutdown`] off, once the process is asked to stop, until this is
+    /// dropped. All together may take what `--shutdown-grace` allows.
+    #[must_use]
+    pub fn hold(&self) -> Hold {
+        self.stopper.hold()
+    }
+
+    /// What asks the process to stop. [`run`] does it at a signal; this is for processes
+    /// that are [detached](App::detached), and for services that take themselves out of
+    /// service.
+    #[must_use]
+    pub fn stopper(&self) -> Stopper {
+        self.stopper.clone()
     }
 
     /// Tasks that the process waits for before it ends.
@@ -137,7 +164,8 @@ impl App {
             let _ = started.set(std::mem::take(&mut self.registry));
         }
         self.probes.started.store(true, Ordering::Release);
-        self.probes.ready.store(!self.shutdown.is_cancelled(), Ordering::Release);
+        let is_asked_to_stop = self.shutdown.is_cancelled() || self.stopping().is_cancelled();
+        self.probes.ready.store(!is_asked_to_stop, Ordering::Release);
         Ok(())
     }
 
@@ -293,7 +321,7 @@ where
             ("process", name),
         ]),
     );
-    let (shutdown, ending) = (app.shutdown(), app.ending());
+    let (shutdown, stopper, ending) = (app.shutdown(), app.stopper(), app.ending());
     let service = service(app);
     tokio::pin!(service);
 
@@ -305,13 +333,20 @@ where
         }
         () = shutdown.cancelled() => None,
     };
-    probes.ready.store(false, Ordering::Release);
-    shutdown.cancel();
+    // Who has not started yet serves nobody.
+    let accept_grace = match probes.started.load(Ordering::Acquire) {
+        true => options.accept_grace,
+        false => Duration::ZERO,
+    };
     let drain = async {
         let served = match ended {
             Some(ended) => ended,
-            None => service.await,
+            None => tokio::select! {
+                ended = &mut service => ended,
+                () = stopper.stop(accept_grace) => service.await,
+            },
         };
+        stopper.stop_now();
         ending.end(served).await
     };
     tokio::select! {

@@ -24,6 +24,7 @@ mod net;
 mod options;
 mod proxies;
 mod rng;
+mod stop;
 mod tasks;
 mod telemetry;
 
@@ -40,6 +41,7 @@ pub use net::{
 pub use options::{LogFormat, Options};
 pub use proxies::{InvalidNetwork, ProxyNetwork, Unreadable, forwarded_for, is_trusted};
 pub use rng::Rng;
+pub use stop::{Hold, Stopper};
 pub use tasks::{Policy, Tasks};
 
 /// The examples of docs/components.md are compiled and run as tests.

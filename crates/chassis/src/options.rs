@@ -19,6 +19,12 @@ pub struct Options {
     #[arg(long, env = "SHADDOCK_SHUTDOWN_GRACE", value_name = "TIME", default_value = "25s", value_parser = humantime::parse_duration)]
     pub shutdown_grace: Duration,
 
+    /// How long the process serves on as before, but is not ready, after SIGTERM: on
+    /// Kubernetes clients are led to a pod for a few seconds after it was told to end,
+    /// so 5s there
+    #[arg(long, env = "SHADDOCK_ACCEPT_GRACE", value_name = "TIME", default_value = "0s", value_parser = humantime::parse_duration)]
+    pub accept_grace: Duration,
+
     /// What to log: a level, or a list such as info,connector=debug
     #[arg(long, env = "SHADDOCK_LOG", value_name = "FILTER", default_value = "info")]
     pub log: String,
