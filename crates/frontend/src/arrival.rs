@@ -69,7 +69,7 @@ async fn unwrap<H: Handler>(
             Ok(stream) => return Some((stream, caller, admitted)),
             Err(Refused::Full(stream)) => {
                 metrics.closes(CloseReason::AddressConnectionsMax).inc();
-                server::refuse(stream, shared.world.clock).await;
+                server::refuse(stream, &shared.world).await;
                 return None;
             }
             Err(Refused::Header(ProxyHeaderError::Gone) | Refused::Tls(TlsError::Gone)) => {
@@ -150,5 +150,9 @@ pub(crate) fn locate<H: Handler>(
     if admitted.count_at(shared, session.peer().ip()) {
         return opening;
     }
-    Opening::Refused { response: upgrade::full(), reason: CloseReason::AddressConnectionsMax }
+    let reason = CloseReason::AddressConnectionsMax;
+    match opening {
+        Opening::Tcp { .. } => Opening::Closed(reason),
+        _ => Opening::Refused { response: upgrade::full(&shared.world.rng), reason },
+    }
 }

@@ -29,8 +29,15 @@ pub enum CloseReason {
     MalformedWebSocket,
     /// A WebSocket frame or message longer than allowed.
     MessageTooLong,
+    /// More connections at once than may be taken.
+    AcceptsPerSecond,
     /// The process stops.
     Shutdown,
+    /// The process is about to stop, and the client was told so with a KICK package.
+    Draining,
+    /// The client was told to come back through another process; it gets WebSocket
+    /// code 1012.
+    SentAway,
     /// Told to go, with a KICK package.
     Kicked,
     /// Another session took this one's place.
@@ -45,7 +52,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Those that the engine knows by itself.
-    const OWN: [Self; 19] = [
+    const OWN: [Self; 22] = [
         Self::PeerClosed,
         Self::PeerLost,
         Self::NotHttp,
@@ -54,6 +61,7 @@ impl CloseReason {
         Self::TlsFailed,
         Self::ConnectionsMax,
         Self::AddressConnectionsMax,
+        Self::AcceptsPerSecond,
         Self::HandshakeTimeout,
         Self::HeartbeatTimeout,
         Self::Idle,
@@ -61,6 +69,8 @@ impl CloseReason {
         Self::MalformedWebSocket,
         Self::MessageTooLong,
         Self::Shutdown,
+        Self::Draining,
+        Self::SentAway,
         Self::Kicked,
         Self::Superseded,
         Self::Application,
@@ -99,7 +109,10 @@ impl CloseReason {
             Self::SlowConsumer => "slow_consumer",
             Self::MalformedWebSocket => "malformed_websocket",
             Self::MessageTooLong => "message_too_long",
+            Self::AcceptsPerSecond => "accepts_per_second",
             Self::Shutdown => "shutdown",
+            Self::Draining => "draining",
+            Self::SentAway => "sent_away",
             Self::Kicked => "kicked",
             Self::Superseded => "superseded",
             Self::Application => "application",
@@ -145,6 +158,6 @@ mod tests {
         let mut names = CloseReason::ALL.map(|reason| reason.as_str());
         names.sort_unstable();
         assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "{names:?}");
-        assert!(wire::CloseReason::ALL.iter().all(|r| CloseReason::Protocol(*r).number() > 19));
+        assert!(wire::CloseReason::ALL.iter().all(|r| CloseReason::Protocol(*r).number() > 22));
     }
 }

@@ -34,6 +34,9 @@ const MESSAGES_PER_POLL: usize = 64;
 /// Code 1000, no reason: what the original sends, whatever happened.
 const CLOSE_FRAME: &[u8] = &[0x88, 0x02, 0x03, 0xe8];
 
+/// Code 1012 (service restart), no reason: to those who know that they have to come back.
+const SENT_AWAY_FRAME: &[u8] = &[0x88, 0x02, 0x03, 0xf4];
+
 /// Serves one client, from whose `stream` all was taken that is not its own.
 pub(crate) async fn serve<H: Handler>(
     shared: Arc<Shared<H>>,
@@ -336,6 +339,9 @@ impl<H: Handler> Connection<H> {
         match self.source {
             // After an HTTP response nothing is to be said.
             Source::WebSocket(_) if reason.is_http() => {}
+            Source::WebSocket(_) if reason == CloseReason::SentAway => {
+                session.seal(Bytes::from_static(SENT_AWAY_FRAME));
+            }
             Source::WebSocket(_) => session.seal(Bytes::from_static(CLOSE_FRAME)),
             // The end of the stream says it.
             Source::Tcp(_) => {

@@ -16,7 +16,7 @@ pub struct Metrics {
     pub sessions: Gauge,
     /// Times that the operating system refused to accept a connection.
     pub accept_errors: Counter,
-    /// Connections that had to wait for [`Options::accepts_per_second`](crate::Options).
+    /// Connections whose turn came later, for [`Options::accepts_per_second`](crate::Options).
     pub accept_waits: Counter,
     /// Writes to sockets, each one system call.
     pub writes: Counter,

@@ -13,9 +13,9 @@ use crate::Origin;
 #[group(id = "clients")]
 pub struct Options {
     /// Connections held at once, whatever their state; one more is answered with
-    /// HTTP 503 and closed
-    #[arg(long, env = "SHADDOCK_CONNECTIONS_MAX", value_name = "COUNT", default_value = "100000")]
-    pub connections_max: NonZeroUsize,
+    /// HTTP 503 and closed. Default: nine of ten descriptors that the process may have
+    #[arg(long, env = "SHADDOCK_CONNECTIONS_MAX", value_name = "COUNT")]
+    pub connections_max: Option<NonZeroUsize>,
 
     /// Connections held at once from one address (IPv6: one network of 64 bits); one
     /// more is answered with HTTP 503 and closed. Behind a proxy all come from one,
@@ -35,8 +35,9 @@ pub struct Options {
     #[arg(long, env = "SHADDOCK_TRUSTED_PROXIES", value_name = "CIDR", value_delimiter = ',')]
     pub trusted_proxies: Vec<ProxyNetwork>,
 
-    /// Connections taken per second, and as many at once after a silence; others wait
-    /// in the kernel. 0: as many as come
+    /// Connections taken per second, and as many at once after a silence. Those beyond
+    /// have to wait, up to a second; then more are answered with HTTP 503 and closed.
+    /// 0: as many as come
     #[arg(long, env = "SHADDOCK_ACCEPTS_PER_SECOND", value_name = "COUNT", default_value = "2000")]
     pub accepts_per_second: u32,
 
@@ -78,6 +79,11 @@ fn parse_package_max(raw: &str) -> Result<NonZeroU32, String> {
 }
 
 impl Options {
+    /// How many connections may be held at once.
+    pub(crate) fn connections_max(&self) -> usize {
+        self.connections_max.map_or_else(default_connections_max, NonZeroUsize::get)
+    }
+
     /// The longest package body, in bytes.
     pub(crate) fn body_len_max(&self) -> usize {
         (self.package_max.get() as usize).min(wire::BODY_LEN_MAX)
@@ -89,6 +95,13 @@ impl Options {
     }
 }
 
+/// As many as leave some descriptors for the rest of the process: its ports, links,
+/// files, and whoever asks the admin port how it is.
+fn default_connections_max() -> usize {
+    let nine_tenths = chassis::descriptor_limit() / 10 * 9;
+    usize::try_from(nine_tenths).unwrap_or(usize::MAX).max(1)
+}
+
 impl Default for Options {
     /// What the flags default to.
     fn default() -> Self {
@@ -96,7 +109,7 @@ impl Default for Options {
             address_connections_max: NonZeroUsize::new(10_000).expect("not zero"),
             accepts_per_second: 2_000,
             allowed_origins: Vec::new(),
-            connections_max: NonZeroUsize::new(100_000).expect("not zero"),
+            connections_max: None,
             handshake_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(30),
             package_max: NonZeroU32::new(256 * 1024).expect("not zero"),
@@ -122,6 +135,15 @@ mod tests {
     fn flags_default_to_the_defaults() {
         let options = Command::parse_from(["test"]).options;
         assert_eq!(format!("{options:?}"), format!("{:?}", Options::default()));
+    }
+
+    #[test]
+    fn without_a_limit_some_descriptors_are_left() {
+        let limit = usize::try_from(chassis::descriptor_limit()).unwrap_or(usize::MAX);
+        let max = Options::default().connections_max();
+        assert!(max < limit && max >= limit / 10 * 9, "{max} of {limit}");
+        let options = Command::parse_from(["test", "--connections-max=7"]).options;
+        assert_eq!(options.connections_max(), 7);
     }
 
     #[test]

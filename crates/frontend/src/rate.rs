@@ -40,7 +40,7 @@ impl Pace {
     /// Counts one more at `now`, a time since some fixed point; false if that is too
     /// fast, and then it does not count. For one task at a time.
     pub fn admits(&self, rate: Rate, now: Duration) -> bool {
-        self.wait(rate, now).is_zero()
+        self.reserve(rate, now, Duration::ZERO).is_some()
     }
 
     /// True if nothing that happened counts any more at `now`.
@@ -48,16 +48,18 @@ impl Pace {
         u128::from(self.0.load(Ordering::Relaxed)) <= now.as_nanos()
     }
 
-    /// Counts one more at `now`, if that is not too fast; else returns how long to
-    /// wait before asking again. For one task at a time.
-    pub fn wait(&self, rate: Rate, now: Duration) -> Duration {
+    /// Counts one more, and returns how long after `now` its turn comes; none if that
+    /// is later than `patience` allows, and then it does not count. For one task at a
+    /// time.
+    pub fn reserve(&self, rate: Rate, now: Duration, patience: Duration) -> Option<Duration> {
         let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
         let even = self.0.load(Ordering::Relaxed).max(now);
-        let wait = (even - now).saturating_sub(rate.ahead);
-        if wait == 0 {
+        let wait = Duration::from_nanos((even - now).saturating_sub(rate.ahead));
+        let comes = wait <= patience;
+        if comes {
             self.0.store(even.saturating_add(rate.interval), Ordering::Relaxed);
         }
-        Duration::from_nanos(wait)
+        comes.then_some(wait)
     }
 }
 
@@ -86,6 +88,16 @@ mod tests {
         assert_eq!(admitted(rate(20, 40), 400, 25), 239);
         assert_eq!(admitted(rate(1, 1), 3, 999), 2);
         assert!(Rate::new(0, NonZeroU32::MIN).is_none());
+    }
+
+    #[test]
+    fn turns_come_evenly_up_to_the_end_of_patience() {
+        let (pace, rate, now) = (Pace::default(), rate(10, 2), Duration::from_secs(7));
+        let turns = (0..20).filter_map(|_| pace.reserve(rate, now, Duration::from_millis(300)));
+        let turns: Vec<u128> = turns.map(|turn| turn.as_millis()).collect();
+        assert_eq!(turns, [0, 0, 100, 200, 300]);
+        assert!(!pace.admits(rate, now + Duration::from_millis(399)));
+        assert!(pace.admits(rate, now + Duration::from_millis(400)));
     }
 
     proptest! {

@@ -2,7 +2,6 @@ use std::{
     fmt,
     net::{IpAddr, SocketAddr},
     num::NonZero,
-    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
@@ -10,13 +9,10 @@ use std::{
     time::Duration,
 };
 
-use chassis::{Clock, Listener, Policy, Stream, Tasks, World};
+use chassis::{Listener, Policy, Stream, Tasks, World};
 use futures::future::BoxFuture;
 use prometheus_client::metrics::gauge::Gauge;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    time::Instant,
-};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_util::{
     sync::CancellationToken,
     task::{TaskTracker, task_tracker::TaskTrackerToken},
@@ -39,7 +35,11 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Connections that are being told 503; those beyond are closed without a word.
 const REFUSALS_MAX: usize = 256;
 
-/// How long a client may take to read its 503.
+/// How long those wait for their turn who come faster than they may; those beyond are
+/// refused.
+const TURN_MAX: Duration = Duration::from_secs(1);
+
+/// How long a client that is refused may take to say something, and to read its 503.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A port with clients. Fill it in, then [`Server::serve`].
@@ -60,6 +60,8 @@ pub struct Server<H> {
     pub world: World,
     /// Where tasks are spawned.
     pub tasks: Tasks,
+    /// Asks the server to take no more clients. It serves those that it has.
+    pub closing: CancellationToken,
     /// Asks the server to stop.
     pub shutdown: CancellationToken,
 }
@@ -93,9 +95,10 @@ impl<H: Handler> Shared<H> {
 
 impl<H: Handler> Server<H> {
     /// Serves clients until shutdown; then closes all sessions and returns when
-    /// the last is gone, which takes 4 s at most.
+    /// the last is gone, which takes 4 s at most. Returns also when it was asked to take
+    /// no more, and all have gone by themselves.
     pub async fn serve(self) {
-        let Self { mut listener, tasks, shutdown, metrics, .. } = self;
+        let Self { listener, tasks, shutdown, closing, metrics, .. } = self;
         let heartbeat_secs = self.profile.heartbeat_secs().map(NonZero::get);
         let common = Arc::new(Common {
             metrics: metrics.clone(),
@@ -122,40 +125,23 @@ impl<H: Handler> Server<H> {
             wheel,
             addresses: Arc::default(),
         });
-        let door = Door { shared, metrics, tasks, open: Arc::default(), refusing: Arc::default() };
-        let rate = NonZero::new(door.shared.options.accepts_per_second)
-            .and_then(|burst| Rate::new(burst.get(), burst));
-        let (pace, started) = (Pace::default(), door.shared.world.clock.now());
+        let connections_max = shared.options.connections_max();
+        tracing::info!(connections_max, "clients may connect");
+        let door = Door {
+            shared,
+            metrics,
+            tasks,
+            connections_max,
+            open: Arc::default(),
+            refusing: Arc::default(),
+        };
         let all = TaskTracker::new();
-        let mut stop = pin!(shutdown.cancelled());
-        let mut is_failing = false;
-        loop {
-            let accepted = tokio::select! {
-                biased;
-                () = &mut stop => break,
-                accepted = listener.accept() => accepted,
-            };
-            if let Some(rate) = rate {
-                tokio::select! {
-                    biased;
-                    () = &mut stop => break,
-                    () = door.keep_pace(&pace, rate, started) => {}
-                }
-            }
-            match accepted {
-                Ok((stream, peer)) => door.admit(stream, peer, all.token()),
-                Err(error) => {
-                    // Said once; the metric counts on.
-                    if !std::mem::replace(&mut is_failing, true) {
-                        tracing::warn!(error = %error, "accept failed");
-                    }
-                    door.pause().await;
-                    continue;
-                }
-            }
-            is_failing = false;
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => {}
+            () = closing.cancelled() => {}
+            () = door.keep_open(listener, &all) => {}
         }
-        drop(listener);
         all.close();
         all.wait().await;
     }
@@ -165,6 +151,7 @@ struct Door<H: Handler> {
     shared: Arc<Shared<H>>,
     metrics: Metrics,
     tasks: Tasks,
+    connections_max: usize,
     /// Connections that were let in.
     open: Arc<AtomicUsize>,
     /// Connections that are being refused.
@@ -172,54 +159,80 @@ struct Door<H: Handler> {
 }
 
 impl<H: Handler> Door<H> {
-    fn admit(&self, stream: Stream, peer: SocketAddr, token: TaskTrackerToken) {
+    /// Takes whoever comes, until it is dropped.
+    async fn keep_open(&self, mut listener: Listener, all: &TaskTracker) {
+        let rate = NonZero::new(self.shared.options.accepts_per_second)
+            .and_then(|burst| Rate::new(burst.get(), burst));
+        let (pace, clock) = (Pace::default(), self.shared.world.clock);
+        let started = clock.now();
+        let mut is_failing = false;
+        loop {
+            match listener.accept().await {
+                Ok((stream, peer)) => {
+                    let turn = match rate {
+                        Some(rate) => pace.reserve(rate, clock.now() - started, TURN_MAX),
+                        None => Some(Duration::ZERO),
+                    };
+                    match turn {
+                        Some(turn) => self.admit(stream, peer, turn, all.token()),
+                        None => self.turn_away(stream, CloseReason::AcceptsPerSecond, all.token()),
+                    }
+                }
+                Err(error) => {
+                    // Said once; the metric counts on.
+                    if !std::mem::replace(&mut is_failing, true) {
+                        tracing::warn!(error = %error, "accept failed");
+                    }
+                    self.pause().await;
+                    continue;
+                }
+            }
+            is_failing = false;
+        }
+    }
+
+    /// Lets one in whose turn comes after `turn`, if there is a place.
+    fn admit(&self, stream: Stream, peer: SocketAddr, turn: Duration, token: TaskTrackerToken) {
         let options = &self.shared.options;
         let caller = Caller::new(&options.trusted_proxies, peer, AddressSource::Peer);
         // A proxy's client counts where it comes from, which is known later.
         let from = (!caller.is_proxy()).then(|| self.shared.count_at(peer.ip()));
         let (limit, reason) = match &from {
             Some(None) => (0, CloseReason::AddressConnectionsMax),
-            Some(Some(_)) | None => (options.connections_max.get(), CloseReason::ConnectionsMax),
+            Some(Some(_)) | None => (self.connections_max, CloseReason::ConnectionsMax),
         };
-        match Admitted::new(&self.open, limit, token) {
-            Ok(admitted) => {
-                let admitted = admitted.counted(&self.metrics.connections, from.flatten());
-                let shared = Arc::clone(&self.shared);
-                // Boxed, because the tracker's and the policy's futures around it
-                // would hold it twice.
-                let client: BoxFuture<'static, ()> = match shared.tls.is_some() || caller.is_proxy()
-                {
-                    true => Box::pin(arrival::serve(shared, stream, caller, admitted)),
-                    false => Box::pin(connection::serve(shared, stream, caller, admitted)),
-                };
-                self.tasks.spawn("client", Policy::Session, client);
-            }
-            Err(token) => {
-                self.metrics.closes(reason).inc();
-                if let Ok(refused) = Admitted::new(&self.refusing, REFUSALS_MAX, token) {
-                    let clock = self.shared.world.clock;
-                    self.tasks.spawn("refusal", Policy::Session, async move {
-                        refuse(stream, clock).await;
-                        drop(refused);
-                    });
-                }
-            }
+        let admitted = match Admitted::new(&self.open, limit, token) {
+            Ok(admitted) => admitted.counted(&self.metrics.connections, from.flatten()),
+            Err(token) => return self.turn_away(stream, reason, token),
+        };
+        let shared = Arc::clone(&self.shared);
+        // Boxed, because the tracker's and the policy's futures around it
+        // would hold it twice.
+        let client: BoxFuture<'static, ()> = match shared.tls.is_some() || caller.is_proxy() {
+            true => Box::pin(arrival::serve(shared, stream, caller, admitted)),
+            false => Box::pin(connection::serve(shared, stream, caller, admitted)),
+        };
+        if turn.is_zero() {
+            return self.tasks.spawn("client", Policy::Session, client);
         }
+        self.metrics.accept_waits.inc();
+        let (clock, shutdown) = (self.shared.world.clock, self.shared.shutdown.clone());
+        self.tasks.spawn("client", Policy::Session, async move {
+            // Who is asked to stop meanwhile closes it as it closes all.
+            shutdown.run_until_cancelled(clock.sleep(turn)).await;
+            client.await;
+        });
     }
 
-    /// Waits until one more connection is not too fast.
-    async fn keep_pace(&self, pace: &Pace, rate: Rate, started: Instant) {
-        let clock = self.shared.world.clock;
-        let mut is_counted = false;
-        loop {
-            let wait = pace.wait(rate, clock.now() - started);
-            if wait.is_zero() {
-                return;
-            }
-            if !std::mem::replace(&mut is_counted, true) {
-                self.metrics.accept_waits.inc();
-            }
-            clock.sleep(wait).await;
+    /// Says 503 to one who is too many, or, if many are being told, nothing.
+    fn turn_away(&self, stream: Stream, reason: CloseReason, token: TaskTrackerToken) {
+        self.metrics.closes(reason).inc();
+        if let Ok(refused) = Admitted::new(&self.refusing, REFUSALS_MAX, token) {
+            let world = self.shared.world.clone();
+            self.tasks.spawn("refusal", Policy::Session, async move {
+                refuse(stream, &world).await;
+                drop(refused);
+            });
         }
     }
 
@@ -229,18 +242,24 @@ impl<H: Handler> Door<H> {
     }
 }
 
-/// Says 503, and waits until the client has read it, for 1 s at most.
-pub(crate) async fn refuse(mut stream: Stream, clock: Clock) {
+/// Says 503 to whoever speaks HTTP, and waits until the client has read it, for 1 s at
+/// most.
+pub(crate) async fn refuse(mut stream: Stream, world: &World) {
     let say = async {
+        let mut scratch = [0; 256];
+        match stream.read(&mut scratch).await {
+            Ok(1..) if upgrade::may_read_http(scratch[0]) => {}
+            _ => return,
+        }
         // Errors mean that the client is gone, which is what is wanted.
-        if stream.write_all(&upgrade::full()).await.is_ok() && stream.shutdown().await.is_ok() {
-            let mut scratch = [0; 256];
+        let answer = upgrade::full(&world.rng);
+        if stream.write_all(&answer).await.is_ok() && stream.shutdown().await.is_ok() {
             while matches!(stream.read(&mut scratch).await, Ok(1..)) {}
         }
     };
     tokio::select! {
         () = say => {}
-        () = clock.sleep(REFUSAL_TIMEOUT) => {}
+        () = world.clock.sleep(REFUSAL_TIMEOUT) => {}
     }
 }
 

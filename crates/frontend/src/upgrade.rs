@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use chassis::{ReadHalf, Unreadable, forwarded_for};
+use chassis::{ReadHalf, Rng, Unreadable, forwarded_for};
 use http::{HeaderMap, HeaderValue, Request, Response, header};
 use tokio::io::AsyncReadExt;
 use tokio_tungstenite::tungstenite::{
@@ -18,6 +18,10 @@ const HEAD_LEN_MAX: usize = 8 * 1024;
 
 /// Browsers send half a kilobyte.
 const READ_LEN: usize = 1024;
+
+/// The longest time after which those who are too many are told to come back, in
+/// seconds.
+const RETRY_AFTER_MAX: u64 = 5;
 
 const METHODS: [&str; 9] =
     ["GET ", "HEAD ", "POST ", "PUT ", "DELETE ", "CONNECT ", "OPTIONS ", "TRACE ", "PATCH "];
@@ -176,9 +180,16 @@ fn refuse(status: &str, headers: &str, body: &str) -> Opening {
     Opening::Refused { response, reason: CloseReason::HttpRefused }
 }
 
-/// What those are told who are too many.
-pub(crate) fn full() -> Vec<u8> {
-    http_response("503 Service Unavailable", "Retry-After: 1\r\n", "full")
+/// What those are told who are too many: to come back at some time or other.
+pub(crate) fn full(rng: &Rng) -> Vec<u8> {
+    let seconds = 1 + rng.u64() % RETRY_AFTER_MAX;
+    http_response("503 Service Unavailable", &format!("Retry-After: {seconds}\r\n"), "full")
+}
+
+/// Whether a client that begins with `first` could read such an answer: neither
+/// packages do, nor TLS.
+pub(crate) fn may_read_http(first: u8) -> bool {
+    !matches!(first, 0x01..=0x05 | 0x16)
 }
 
 /// A whole HTTP response, after which the connection is closed.

@@ -24,6 +24,9 @@ pub const ON_LEAVE: &str = "onLeave";
 pub const ON_VERDICT: &str = "onVerdict";
 /// Pushed when the content of a message was taken away; extended sessions only.
 pub const ON_REDACT: &str = "onRedact";
+/// Pushed when the session has to come back through another connector; extended
+/// sessions only.
+pub const ON_RECONNECT: &str = "onReconnect";
 
 /// A route that has a handler.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]

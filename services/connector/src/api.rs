@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status};
 
-use crate::{handler::Session, hub::Hub};
+use crate::{drain::ByHand, handler::Session, hub::Hub};
 
 /// How often gates are told, also when nothing has changed: after a second of
 /// silence they take the connector for dead.
@@ -21,6 +21,9 @@ const ANNOUNCE: Duration = Duration::from_millis(500);
 const LOOK: Duration = Duration::from_millis(50);
 /// Longest reason that a kicked client is told, in bytes.
 const REASON_LEN_MAX: usize = 256;
+
+/// Longest time over which clients are sent away: a day, in milliseconds.
+const DRAIN_MS_MAX: u64 = 24 * 60 * 60 * 1000;
 
 /// This connector, as callers see it.
 #[derive(Clone, Debug)]
@@ -33,6 +36,7 @@ pub(crate) struct Api {
     pub(crate) host: String,
     pub(crate) port: u16,
     pub(crate) began: Instant,
+    pub(crate) by_hand: ByHand,
     pub(crate) shutdown: CancellationToken,
 }
 
@@ -123,10 +127,15 @@ impl ConnectorService for Api {
 
     async fn drain(
         &self,
-        _: Request<pb::DrainRequest>,
+        request: Request<pb::DrainRequest>,
     ) -> Result<Response<pb::DrainResponse>, Status> {
-        self.hub.drain();
-        tracing::info!("draining, as an operator asked");
+        let time_ms = request.into_inner().time_ms;
+        if time_ms.is_some_and(|ms| ms > DRAIN_MS_MAX) {
+            return Err(invalid(format!("time_ms may be at most {DRAIN_MS_MAX}")));
+        }
+        // Said before it is answered that it has begun.
+        self.hub.begin_drain();
+        self.by_hand.begin(time_ms.map(Duration::from_millis));
         let sessions = self.hub.with_sessions(|sessions| sessions.len() as u64);
         Ok(Response::new(pb::DrainResponse { sessions }))
     }

@@ -55,6 +55,13 @@ pub struct Config {
     #[arg(long, env = "SHADDOCK_REQUEST_TIMEOUT", value_name = "TIME", default_value = "8s", value_parser = humantime::parse_duration)]
     pub request_timeout: Duration,
 
+    /// Over how long clients are sent to other connectors, evenly, after SIGTERM and
+    /// --accept-grace; they have what they asked for, and are told to come back. The
+    /// process then has --shutdown-grace, or as long as this needs if that is longer.
+    /// 0s: all are closed at once
+    #[arg(long, env = "SHADDOCK_DRAIN_TIME", value_name = "TIME", default_value = "90s", value_parser = humantime::parse_duration)]
+    pub drain_time: Duration,
+
     /// Requests of one session that may wait at once; further ones are answered
     /// with code 429
     #[arg(
@@ -124,6 +131,32 @@ pub struct Config {
     /// The process.
     #[command(flatten)]
     pub chassis: chassis::Options,
+}
+
+impl Config {
+    /// What the process is run with.
+    #[must_use]
+    pub fn process(&self) -> chassis::Options {
+        process(self.chassis.clone(), self.drain_time, self.request_timeout)
+    }
+}
+
+/// For the last clients to read what they were sent, and for the links' end.
+const AFTER_DRAIN: Duration = Duration::from_secs(7);
+
+/// What a process with a connector is run with: it may take as long to end as a drain
+/// needs.
+#[must_use]
+pub fn process(
+    mut process: chassis::Options,
+    drain_time: Duration,
+    request_timeout: Duration,
+) -> chassis::Options {
+    if !drain_time.is_zero() {
+        let drain = process.accept_grace + drain_time + request_timeout + AFTER_DRAIN;
+        process.shutdown_grace = process.shutdown_grace.max(drain);
+    }
+    process
 }
 
 /// Reads a limit on the length of messages, in bytes.

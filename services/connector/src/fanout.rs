@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
 };
 
 use bytes::{Bytes, BytesMut};
@@ -161,9 +161,10 @@ impl Batch {
             Scope::Only(only) => only.id() == session.id(),
         });
         let mut builder = Outgoing::builder();
-        let mut delivered = 0;
+        let (mut delivered, mut answered) = (0, 0);
         let mut package = BytesMut::new();
         for frame in mine {
+            answered += usize::from(matches!(frame.content, Content::Response { .. }));
             package.clear();
             if encode(&self.profile, session.state().dialect(), &frame.content, &mut package) {
                 builder.push(&package);
@@ -173,6 +174,7 @@ impl Batch {
         if !builder.is_empty() {
             session.send(&builder.build());
         }
+        session.state().unanswered.fetch_sub(answered, Ordering::Release);
         delivered
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, Mutex, OnceLock,
-    atomic::{AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use bytes::Bytes;
@@ -35,6 +35,15 @@ pub(crate) struct Client {
     asks: Pace,
     /// Requests that wait for an answer.
     pub(crate) waiting: AtomicUsize,
+    /// Requests whose answer, if there is one, is not on its way to the client yet: it
+    /// is counted down when that is written, a little after `waiting`.
+    pub(crate) unanswered: AtomicUsize,
+    /// It asks for something just now.
+    pub(crate) is_asking: AtomicBool,
+    /// It is about to be sent away, so it may ask for nothing more.
+    pub(crate) is_leaving: AtomicBool,
+    /// It is sent away when it has its answers.
+    pub(crate) is_due: AtomicBool,
 }
 
 /// Where a client is.
@@ -137,6 +146,26 @@ impl frontend::Handler for Handler {
     }
 
     fn call(&self, session: &Arc<Session>, call: Call) {
+        // In this order, against that of `drain`: whoever is sent away has no request
+        // that would get no answer.
+        let client = session.state();
+        client.is_asking.store(true, Ordering::SeqCst);
+        if client.is_leaving.load(Ordering::SeqCst) {
+            let refused = Refused::new(503, "the connector is about to stop, come back");
+            self.refuse(session, call.id, label(call.route), &refused);
+        } else {
+            self.ask(session, &call);
+        }
+        client.is_asking.store(false, Ordering::SeqCst);
+    }
+
+    fn closed(&self, session: &Arc<Session>) {
+        self.hub.closed(session);
+    }
+}
+
+impl Handler {
+    fn ask(&self, session: &Arc<Session>, call: &Call) {
         let waiting = &session.state().waiting;
         let route = label(call.route);
         let is_extra = matches!(call.route, Route::History | Route::Leave | Route::Rooms);
@@ -163,10 +192,6 @@ impl frontend::Handler for Handler {
         if let Err(refused) = refused {
             self.refuse(session, call.id, route, &refused);
         }
-    }
-
-    fn closed(&self, session: &Arc<Session>) {
-        self.hub.closed(session);
     }
 }
 

@@ -12,6 +12,7 @@ use std::{
 
 use bytes::{BufMut, Bytes, BytesMut};
 use chassis::{Clock, Rng, World};
+use frontend::CloseReason;
 use model::RoomId;
 use tokio::sync::Notify;
 use wire::RawId;
@@ -45,6 +46,7 @@ struct Inner {
     /// Drawn at start; makes client message ids unique over restarts.
     incarnation: u64,
     draining: AtomicBool,
+    drained: AtomicBool,
     answer_bytes_max: usize,
     listings: Listings,
 }
@@ -75,6 +77,7 @@ impl Hub {
             next_request: AtomicU64::new(1),
             incarnation,
             draining: AtomicBool::new(false),
+            drained: AtomicBool::new(false),
             answer_bytes_max: outbox_max / 2,
             listings: Listings::default(),
         }))
@@ -118,8 +121,8 @@ impl Hub {
     // === sessions ===
 
     pub(crate) fn opened(&self, session: &Arc<Session>) {
-        if self.is_draining() {
-            return session.kick("draining: ask the gate for another connector");
+        if self.0.drained.load(Ordering::Relaxed) {
+            return self.send_away(session);
         }
         self.0.sessions.lock().expect("sessions").insert(session.id(), Arc::clone(session));
     }
@@ -129,7 +132,12 @@ impl Hub {
         let place = session.state().place();
         handler::set_place(session, Place::Outside);
         if let Some(seat) = place.seat() {
-            self.remove(&seat.room, session, None, Ask::Drop);
+            let is_sent_away = matches!(
+                session.close_reason(),
+                Some(CloseReason::Draining | CloseReason::SentAway)
+            );
+            let how = if is_sent_away { Ask::Away } else { Ask::Drop };
+            self.remove(&seat.room, session, None, how);
         }
     }
 
@@ -141,13 +149,19 @@ impl Hub {
         visit(&self.0.sessions.lock().expect("sessions"))
     }
 
-    /// From now on no new session is taken.
-    pub(crate) fn drain(&self) {
+    /// Gates are told to send nobody any more.
+    pub(crate) fn begin_drain(&self) {
         self.0.draining.store(true, Ordering::Relaxed);
+        self.0.metrics.draining.set(1);
     }
 
     pub(crate) fn is_draining(&self) -> bool {
         self.0.draining.load(Ordering::Relaxed)
+    }
+
+    /// All have been sent away: whoever comes late is, too.
+    pub(crate) fn end_drain(&self) {
+        self.0.drained.store(true, Ordering::Relaxed);
     }
 
     // === rooms ===
@@ -305,6 +319,7 @@ impl Hub {
         let started = self.clock().now();
         if ask.route().is_some() {
             session.state().waiting.fetch_add(1, Ordering::Relaxed);
+            session.state().unanswered.fetch_add(1, Ordering::Relaxed);
             self.0.deadlines.add(started, room, request_id);
         }
         let session = Arc::clone(session);
@@ -375,11 +390,12 @@ impl Hub {
     pub(crate) fn answer(&self, pending: &Pending, code: u16, body: &[u8]) {
         if let Some(id) = self.count_answer(pending, code) {
             pending.session.respond(&id, body);
+            pending.session.state().unanswered.fetch_sub(1, Ordering::Release);
         }
     }
 
     /// Counts the one answer to a request. Returns what is to be answered, if
-    /// anything is.
+    /// anything is; once it is written, it has to be counted as no more unanswered.
     pub(crate) fn count_answer(&self, pending: &Pending, code: u16) -> Option<RawId> {
         let route = pending.ask.route().filter(|_| !pending.abandoned)?;
         pending.session.state().waiting.fetch_sub(1, Ordering::Relaxed);
@@ -389,7 +405,10 @@ impl Hub {
         match pending.ask {
             Ask::Join(_) => metrics.enter_seconds.observe(seconds),
             Ask::Publish(_) => metrics.send_seconds.observe(seconds),
-            Ask::History(_) | Ask::Leave | Ask::Drop => {}
+            Ask::History(_) | Ask::Leave | Ask::Drop | Ask::Away => {}
+        }
+        if pending.reply_to.is_none() {
+            pending.session.state().unanswered.fetch_sub(1, Ordering::Release);
         }
         pending.reply_to
     }

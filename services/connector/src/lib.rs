@@ -13,12 +13,14 @@
 //! * A room is attached to at most one link; what comes over another is ignored.
 //! * A room's entries are delivered in order of seq, without holes.
 //! * Every request is answered once: by its shard, or at its deadline.
+//! * Whoever is sent to another connector has all that it asked for.
 //! * The connector never waits for a client, and never for a shard while it holds
 //!   a lock. Lock order: delivery, room, link.
 
 mod api;
 mod config;
 mod deadlines;
+mod drain;
 mod entry;
 mod extended;
 mod fanout;
@@ -36,6 +38,6 @@ mod router;
 mod server;
 mod upstream;
 
-pub use config::{Config, parse_advertise, parse_content_max};
+pub use config::{Config, parse_advertise, parse_content_max, process};
 pub use metrics::Metrics;
 pub use server::Server;

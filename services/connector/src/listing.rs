@@ -102,6 +102,7 @@ impl Hub {
     ) {
         let request_id = self.next_request();
         session.state().waiting.fetch_add(1, Ordering::Relaxed);
+        session.state().unanswered.fetch_add(1, Ordering::Relaxed);
         let due = self.clock().now() + PATIENCE;
         let listing = Listing::new(session, reply_to, limit, due, links.len());
         if links.is_empty() {
@@ -132,5 +133,6 @@ impl Hub {
         if let Some(id) = reply_to {
             session.respond(&id, &listing.body());
         }
+        session.state().unanswered.fetch_sub(1, Ordering::Release);
     }
 }

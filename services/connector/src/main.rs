@@ -12,7 +12,7 @@ fn main() -> ExitCode {
     #[cfg(feature = "planted")]
     model::planted::plant_named(&std::env::var("SHADDOCK_PLANTED").unwrap_or_default());
 
-    chassis::run("connector", &config.chassis.clone(), async move |mut app: chassis::App| {
+    chassis::run("connector", &config.process(), async move |mut app: chassis::App| {
         let server = Server::bind(&config, &mut app).await?;
         info!(listen_addr = %server.client_addr(), grpc_addr = %server.grpc_addr(), "listening");
 

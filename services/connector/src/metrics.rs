@@ -1,3 +1,5 @@
+use std::sync::atomic::AtomicU64;
+
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -24,6 +26,15 @@ pub struct Metrics {
     pub(crate) digest_mismatches: Counter,
     pub(crate) late_events: Counter,
     pub(crate) repeats: Counter,
+    pub(crate) draining: Gauge,
+    pub(crate) drain_seconds: Gauge<f64, AtomicU64>,
+    pub(crate) drained_sessions: Family<KindLabel, Counter>,
+}
+
+/// What a client understands; a closed set.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub(crate) struct KindLabel {
+    pub(crate) kind: &'static str,
 }
 
 /// Why something ended; a closed set.
@@ -71,6 +82,9 @@ impl Metrics {
             digest_mismatches: Counter::default(),
             late_events: Counter::default(),
             repeats: Counter::default(),
+            draining: Gauge::default(),
+            drain_seconds: Gauge::default(),
+            drained_sessions: Family::default(),
         };
         let r = registry.sub_registry_with_prefix("connector");
         r.register(
@@ -127,6 +141,18 @@ impl Metrics {
             metrics.late_events.clone(),
         );
         r.register("repeats", "Pushes that had come before, ignored", metrics.repeats.clone());
+        r.register("draining", "1 once clients are sent elsewhere", metrics.draining.clone());
+        r.register_with_unit(
+            "drain",
+            "Time that the drain has taken so far, or took",
+            Unit::Seconds,
+            metrics.drain_seconds.clone(),
+        );
+        r.register(
+            "drained_sessions",
+            "Sessions that were sent elsewhere, by what their clients understand",
+            metrics.drained_sessions.clone(),
+        );
         metrics
     }
 

@@ -42,6 +42,8 @@ pub(crate) enum Ask {
     Leave,
     /// The client is gone.
     Drop,
+    /// The client was sent away, to come back through another connector.
+    Away,
 }
 
 /// Which part of the past a client asks for.
@@ -88,7 +90,7 @@ impl Ask {
             Self::Publish(_) => Some("send"),
             Self::History(_) => Some("history"),
             Self::Leave => Some("leave"),
-            Self::Drop => None,
+            Self::Drop | Self::Away => None,
         }
     }
 }
@@ -141,7 +143,10 @@ impl Pending {
                     limit,
                 })
             }
-            Ask::Leave | Ask::Drop => command::Command::Leave(pb::Leave { room, session_id, comes_back: false }),
+            Ask::Leave | Ask::Drop | Ask::Away => {
+                let comes_back = matches!(self.ask, Ask::Away);
+                command::Command::Leave(pb::Leave { room, session_id, comes_back })
+            }
         }
     }
 }

@@ -280,7 +280,7 @@ impl State {
             std::mem::take(&mut self.pending).into_iter().partition(|pending| match pending.ask {
                 Ask::Join(_) => !pending.abandoned && !pending.session.is_closed(),
                 Ask::Publish(_) | Ask::History(_) => true,
-                Ask::Leave | Ask::Drop => false,
+                Ask::Leave | Ask::Drop | Ask::Away => false,
             });
         self.pending = kept.into();
         // That shard may do it still, whatever another one says of it in the meantime.

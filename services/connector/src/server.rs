@@ -4,12 +4,15 @@ use anyhow::Context;
 use chassis::{App, Listener, Policy, StartError};
 use cluster::{Discovery, StaticDiscovery};
 use frontend::{Paces, Rate};
+use tokio_util::sync::CancellationToken;
+
 use rpc::{AccessLayer, Health, connector::v1::connector_service_server::ConnectorServiceServer};
 
 use crate::{
     Config, Metrics,
     api::Api,
     deadlines::{self, Deadlines},
+    drain::{ByHand, Drain},
     handler::Handler,
     hub::Hub,
     link::Opener,
@@ -25,6 +28,7 @@ pub struct Server {
     clients: frontend::Server<Handler>,
     grpc: Listener,
     api: Api,
+    drain: Drain,
     access: rpc::Access,
 }
 
@@ -104,6 +108,18 @@ impl Server {
             )),
             origin: world.clock.now(),
         };
+        let by_hand = ByHand::default();
+        let drain = Drain {
+            hub: hub.clone(),
+            by_hand: by_hand.clone(),
+            accept_grace: config.chassis.accept_grace,
+            time: config.drain_time,
+            request_timeout: config.request_timeout,
+            stopper: app.stopper(),
+            stopping: app.stopping(),
+            closing: CancellationToken::new(),
+            hold: app.hold(),
+        };
         let clients = frontend::Server {
             listener,
             profile,
@@ -113,6 +129,7 @@ impl Server {
             metrics: client_metrics.clone(),
             world,
             tasks: tasks.clone(),
+            closing: drain.closing.clone(),
             shutdown: shutdown.clone(),
         };
         let api = Api {
@@ -122,9 +139,10 @@ impl Server {
             host,
             port,
             began: app.began(),
+            by_hand,
             shutdown,
         };
-        Ok(Self { client_addr, grpc_addr, clients, grpc, api, access })
+        Ok(Self { client_addr, grpc_addr, clients, grpc, api, drain, access })
     }
 
     /// Where clients connect; tells the port if 0 was asked for.
@@ -145,11 +163,15 @@ impl Server {
     ///
     /// The gRPC server breaks.
     pub async fn serve(self) -> anyhow::Result<()> {
-        let Self { clients, grpc, api, access, .. } = self;
+        let Self { clients, grpc, api, drain, access, .. } = self;
         let (mut health, health_service) = Health::new();
         health.set::<ConnectorServiceServer<Api>>(true).await;
         let (v1, v1alpha) = rpc::reflection(&["connector.v1.ConnectorService"]);
         let shutdown = api.shutdown.clone();
+        let (drained, stopped) = (drain.run(health.clone()), shutdown.clone());
+        clients.tasks.spawn("drain", Policy::Critical, async move {
+            stopped.run_until_cancelled(drained).await;
+        });
         let stop = async move {
             shutdown.cancelled().await;
             health.end::<ConnectorServiceServer<Api>>().await;

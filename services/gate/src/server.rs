@@ -97,6 +97,7 @@ impl Server {
                 metrics: client_metrics,
                 world: world.clone(),
                 tasks: tasks.clone(),
+                closing: shutdown.clone(),
                 shutdown: shutdown.clone(),
             },
             connectors: config.connectors.clone(),

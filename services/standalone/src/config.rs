@@ -116,6 +116,11 @@ pub struct Config {
     #[arg(long, env = "SHADDOCK_REQUEST_TIMEOUT", value_name = "TIME", default_value = "8s", value_parser = humantime::parse_duration)]
     pub request_timeout: Duration,
 
+    /// Over how long clients are sent away, evenly, after SIGTERM and --accept-grace;
+    /// 0s: all are closed at once, as there is nowhere else to go
+    #[arg(long, env = "SHADDOCK_DRAIN_TIME", value_name = "TIME", default_value = "0s", value_parser = humantime::parse_duration)]
+    pub drain_time: Duration,
+
     /// Names that one room may hold; further ones are refused
     #[arg(long, env = "SHADDOCK_ROOM_MEMBERS_MAX", value_name = "COUNT", default_value = "20000")]
     pub room_members_max: NonZeroUsize,
@@ -179,6 +184,13 @@ pub struct Config {
 }
 
 impl Config {
+    /// What the process is run with: it may take as long to end as a drain needs.
+    #[must_use]
+    pub fn process(&self) -> chassis::Options {
+        let process = self.chassis.clone();
+        connector::process(process, self.drain_time, self.request_timeout)
+    }
+
     /// Where messages are kept, and for how long.
     #[must_use]
     pub fn storage(&self) -> chat::StoreOptions {
@@ -213,6 +225,7 @@ impl Config {
             heartbeat: self.heartbeat,
             content_max: self.content_max,
             request_timeout: self.request_timeout,
+            drain_time: self.drain_time,
             sends_per_second: self.sends_per_second,
             sends_burst: self.sends_burst,
             address_rooms_per_minute: self.address_rooms_per_minute,

@@ -16,7 +16,7 @@ fn main() -> ExitCode {
         return chassis::run_tool("standalone", async |world| command.run(&storage, world).await);
     }
 
-    chassis::run("standalone", &config.chassis.clone(), async move |mut app: chassis::App| {
+    chassis::run("standalone", &config.process(), async move |mut app: chassis::App| {
         let server = Server::bind(&config, &mut app).await?;
 
         // Ready only now: all ports are taken and every part is built.

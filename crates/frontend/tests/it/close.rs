@@ -98,3 +98,41 @@ async fn a_shutdown_closes_everybody_in_whatever_state() {
     assert_eq!(told(&fixture), [CloseReason::Shutdown]);
     drop(silent);
 }
+
+#[tokio::test]
+async fn who_is_sent_away_sees_1012_and_who_is_kicked_1000() {
+    let fixture = Fixture::start().await;
+    let (mut one, its) = fixture.pair().await;
+    its.close(CloseReason::SentAway);
+    let frame = one.close_frame().await.expect("a code");
+    assert_eq!((u16::from(frame.code), frame.reason.as_str()), (1012, ""));
+    let (mut other, its) = fixture.pair().await;
+    its.kick_as("draining", CloseReason::Draining);
+    other.expect_close().await;
+    fixture.until("gone", |f| f.metrics.sessions.get() == 0).await;
+    assert_eq!(told(&fixture), [CloseReason::SentAway, CloseReason::Draining]);
+}
+
+#[tokio::test]
+async fn a_server_that_closes_its_door_serves_those_who_are_in() {
+    let fixture = Fixture::start().await;
+    let mut client = fixture.client().await;
+    client.echo("1").await;
+    fixture.closing.cancel();
+    // Whoever still gets through is not heard.
+    let is_refused = async |f: &Fixture| match f.app.net().dial(&f.addr.to_string()).await {
+        Ok(mut stream) => {
+            // Taken by the kernel before the port was given back.
+            let _ = stream.write_all(b"GET / HTTP/1.1\r\n\r\n").await;
+            crate::fixture::read_to_end(&mut stream).await.is_empty()
+        }
+        Err(_) => true,
+    };
+    assert!(is_refused(&fixture).await);
+    client.echo("2").await;
+    drop(client);
+    fixture.until_closed(CloseReason::PeerLost).await;
+    fixture.app.shutdown().cancel();
+    fixture.app.tasks().wait().await;
+    assert_eq!(told(&fixture), [CloseReason::PeerLost]);
+}

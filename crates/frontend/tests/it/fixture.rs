@@ -19,6 +19,7 @@ use tokio_tungstenite::{
     WebSocketStream, client_async,
     tungstenite::{Error, Message, protocol::CloseFrame},
 };
+use tokio_util::sync::CancellationToken;
 use wire::{Call, Conn, Profile, PushRoute, RawId};
 
 /// Longer than anything takes; a test that waits for so long has failed.
@@ -67,6 +68,8 @@ pub(crate) struct Fixture {
     pub(crate) addr: SocketAddr,
     pub(crate) toy: Arc<Toy>,
     pub(crate) metrics: Metrics,
+    /// Asks the server to take no more clients.
+    pub(crate) closing: CancellationToken,
     pub(crate) app: App,
 }
 
@@ -93,6 +96,7 @@ impl Fixture {
             addr: listener.local_addr().unwrap(),
             toy: Arc::default(),
             metrics: Metrics::register(app.registry(), "toy"),
+            closing: CancellationToken::new(),
             app,
         };
         let server = Server {
@@ -104,6 +108,7 @@ impl Fixture {
             metrics: fixture.metrics.clone(),
             world: fixture.app.world().clone(),
             tasks: fixture.app.tasks().clone(),
+            closing: fixture.closing.clone(),
             shutdown: fixture.app.shutdown(),
         };
         fixture.app.tasks().spawn("server", Policy::Critical, server.serve());

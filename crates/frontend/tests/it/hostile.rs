@@ -7,7 +7,7 @@ use frontend::{CloseReason, HandshakeResult, Options};
 use tokio::io::AsyncWriteExt;
 use wire::Profile;
 
-use crate::fixture::{Fixture, PANIC, exchange, frame, package, read_to_end, request};
+use crate::fixture::{Fixture, PANIC, exchange, frame, package, request};
 
 /// Sends `bytes` below the WebSocket of a session; it must be closed for
 /// `reason` with code 1000, and another session must not notice.
@@ -114,17 +114,20 @@ async fn garbage_is_closed_without_an_answer() {
 
 #[tokio::test]
 async fn one_connection_too_many_is_told_503() {
-    let options = Options { connections_max: NonZeroUsize::new(2).unwrap(), ..Options::default() };
+    let options = Options { connections_max: NonZeroUsize::new(2), ..Options::default() };
     let fixture = Fixture::start_with(World::real(), options, Profile::master_gate()).await;
     let (mut first, second) = (fixture.client().await, fixture.client().await);
-    let mut third = fixture.dial().await;
-    let answer = read_to_end(&mut third).await;
+    let answer = exchange(&fixture, b"GET / HTTP/1.1\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    // Who could not read that is told nothing: a package, and TLS.
+    for other in [&[1, 0, 0, 0], b"\x16\x03\x01\x02"] {
+        assert_eq!(exchange(&fixture, other).await, "");
+    }
     drop(second);
     fixture.until("room again", |f| f.metrics.connections.get() == 1).await;
     fixture.client().await.echo("1").await;
     first.echo("2").await;
-    assert_eq!(fixture.metrics.closes(CloseReason::ConnectionsMax).get(), 1);
+    assert_eq!(fixture.metrics.closes(CloseReason::ConnectionsMax).get(), 3);
 }
 
 #[tokio::test]

@@ -41,8 +41,7 @@ async fn one_address_has_its_share_of_the_connections() {
     let address_connections_max = NonZeroUsize::new(2).unwrap();
     let fixture = start(Options { address_connections_max, ..Options::default() }).await;
     let (mut one, mut two) = (fixture.client().await, fixture.client().await);
-    let mut three = fixture.dial().await;
-    assert!(read_to_end(&mut three).await.starts_with("HTTP/1.1 503 "));
+    assert!(exchange(&fixture, &upgrade("")).await.starts_with("HTTP/1.1 503 "));
     assert_eq!(fixture.metrics.closes(CloseReason::AddressConnectionsMax).get(), 1);
     one.echo("\"unharmed\"").await;
     two.echo("\"unharmed\"").await;
@@ -62,9 +61,39 @@ async fn those_who_come_too_fast_wait_and_get_in() {
         client.echo("\"in\"").await;
     }
     assert!(fixture.metrics.accept_waits.get() >= 1);
+    assert_eq!(fixture.metrics.closes(CloseReason::AcceptsPerSecond).get(), 0);
     let unlimited = start(Options { accepts_per_second: 0, ..Options::default() }).await;
     for _ in 0..13 {
         unlimited.client().await.echo("\"in\"").await;
     }
     assert_eq!(unlimited.metrics.accept_waits.get(), 0);
+}
+
+#[tokio::test]
+async fn those_who_come_much_too_fast_are_told_to_come_back() {
+    let fixture = start(Options { accepts_per_second: 5, ..Options::default() }).await;
+    // A burst of 5, and 5 more whose turn comes within a second.
+    let request = upgrade("");
+    let ask = async |_| {
+        let mut stream = fixture.dial().await;
+        stream.write_all(&request).await.unwrap();
+        stream.shutdown().await.unwrap();
+        read_to_end(&mut stream).await
+    };
+    let answers = futures::future::join_all((0..60).map(ask)).await;
+    let are_in = answers.iter().filter(|answer| answer.starts_with("HTTP/1.1 101 ")).count();
+    let are_told = answers.iter().filter(|answer| answer.starts_with("HTTP/1.1 503 ")).count();
+    assert_eq!(are_in + are_told, 60, "{answers:?}");
+    // More get in only as time goes by.
+    assert!((10..40).contains(&are_in), "{are_in}");
+    let refused = fixture.metrics.closes(CloseReason::AcceptsPerSecond).get();
+    assert_eq!(refused, u64::try_from(are_told).unwrap());
+    let header = |answer: &String| {
+        let (_, rest) = answer.split_once("\r\nRetry-After: ").unwrap();
+        rest.split_once("\r\n").unwrap().0.to_owned()
+    };
+    let told = answers.iter().filter(|answer| answer.starts_with("HTTP/1.1 503 "));
+    let seconds: std::collections::BTreeSet<String> = told.map(header).collect();
+    assert!(seconds.iter().all(|s| (1..=5).contains(&s.parse::<u32>().unwrap())), "{seconds:?}");
+    assert!(seconds.len() > 1, "all would come back at once: {seconds:?}");
 }

@@ -40,6 +40,9 @@ fn proxy_header(client: [u8; 4]) -> Vec<u8> {
     [&b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c"[..], &addresses].concat()
 }
 
+/// What a client says that may be told 503.
+const ASKS: &[u8] = b"GET / HTTP/1.1\r\n\r\n";
+
 const LOCAL: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20\x00\0\0";
 
 async fn dial_saying(fixture: &Fixture, header: &[u8]) -> Stream {
@@ -101,8 +104,8 @@ async fn who_is_no_trusted_proxy_is_never_believed() {
     let fixture = start(strict("10.0.0.0/8,::1")).await;
     let mut one = client(&fixture, &["203.0.113.1"]).await.unwrap();
     assert!(newest(&fixture).starts_with("127.0.0.1:"), "{}", newest(&fixture));
-    let mut two = fixture.dial().await;
-    assert!(read_to_end(&mut two).await.starts_with("HTTP/1.1 503 "));
+    let answer = exchange(&fixture, ASKS).await;
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
     one.echo("\"unharmed\"").await;
 
     let fixture = start(options("10.0.0.0/8")).await;
@@ -164,7 +167,8 @@ async fn a_proxy_header_goes_before_all_four_transports() {
     }
     assert_eq!(fixture.metrics.proxied(AddressSource::ProxyHeader).get(), 4);
     // Told before TLS, as nobody pays for a handshake in vain.
-    let mut again = dial_saying(&fixture, &proxy_header([203, 0, 113, 1])).await;
+    let asking = [&proxy_header([203, 0, 113, 1]), ASKS].concat();
+    let mut again = dial_saying(&fixture, &asking).await;
     assert!(read_to_end(&mut again).await.starts_with("HTTP/1.1 503 "));
     assert_eq!(fixture.metrics.closes(CloseReason::AddressConnectionsMax).get(), 1);
 }
@@ -204,9 +208,10 @@ async fn a_proxys_own_connections_count_as_its_own() {
     let stream = dial_saying(&fixture, LOCAL).await;
     let _check = client_over(stream, &fixture, &[]).await.unwrap();
     assert!(newest(&fixture).starts_with("127.0.0.1:"), "{}", newest(&fixture));
-    // Also over raw TCP, whose clients are told nothing else than the others.
+    // Also over raw TCP, whose clients could not read an answer.
     let mut second = dial_saying(&fixture, b"\x01\0\0\x02{}").await;
-    assert!(read_to_end(&mut second).await.starts_with("HTTP/1.1 503 "));
+    assert_eq!(read_to_end(&mut second).await, "");
+    assert_eq!(fixture.metrics.closes(CloseReason::AddressConnectionsMax).get(), 1);
     assert_eq!(fixture.metrics.proxied(AddressSource::Peer).get(), 2);
 }
 

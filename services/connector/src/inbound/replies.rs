@@ -199,7 +199,7 @@ fn on_refused(
         }
         _ => {
             let Some(pending) = take(&mut state, request_id) else { return };
-            if matches!(pending.ask, Ask::Leave | Ask::Drop) {
+            if matches!(pending.ask, Ask::Leave | Ask::Drop | Ask::Away) {
                 drop(state);
                 return gone(hub, room, &pending, batch);
             }

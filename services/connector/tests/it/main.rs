@@ -10,6 +10,7 @@ mod client;
 mod connector;
 mod deadlines;
 mod digests;
+mod drain;
 mod extended;
 mod fanout;
 mod grpc;
