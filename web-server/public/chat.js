@@ -35,6 +35,9 @@ const HELD_NAME_CAP_MS = 2_000;
 /** A connection that lasted this long was a good one: back-off starts anew. */
 const HEALTHY_MS = 30_000;
 
+/** The longest wait before we come back that we believe a server to mean. */
+const RETURN_MAX_MS = 60_000;
+
 /** Kicks that do not mean us, but the server's own end. */
 const SERVER_RESTARTS = /^(drain|reconnect|restart|shutdown)/i;
 
@@ -57,6 +60,8 @@ export class Chat {
   #isNumbered = false;
   #abort = null;
   #timer = null;
+  /** The server said when to come back, and not everybody at once. */
+  #returnAfter = null;
   #enteredAt = 0;
   #heldSince = null;
 
@@ -120,7 +125,7 @@ export class Chat {
 
   /** Something may have changed for the better: tries again now instead of later. */
   wake() {
-    if (this.#phase !== 'lost' || this.#timer === null) return;
+    if (this.#phase !== 'lost' || this.#timer === null || this.#returnAfter !== null) return;
     clearTimeout(this.#timer);
     this.#timer = null;
     this.#attempt();
@@ -217,6 +222,7 @@ export class Chat {
   async #attempt() {
     const abort = new AbortController();
     this.#abort = abort;
+    this.#returnAfter = null;
     // Pushes may come with the reply to enter, before we get to see it.
     const early = [];
     let session = null;
@@ -297,6 +303,12 @@ export class Chat {
     else if (route === 'onLeave') this.#left(user);
     else if (route === 'onRedact') this.#timeline.redacted(body.epoch, body.seq);
     else if (route === 'onVerdict' && this.#isNumbered) this.#judged(body);
+    else if (route === 'onReconnect') this.#sentAway(body);
+  }
+
+  /** The connection is about to be closed; the way back is by the gate, as ever. */
+  #sentAway({ delay }) {
+    this.#returnAfter = Math.min(Math.max(Number(delay) || 0, 0), RETURN_MAX_MS);
   }
 
   #told(entry) {
@@ -344,7 +356,7 @@ export class Chat {
     if (Date.now() - this.#enteredAt >= HEALTHY_MS) this.#backoff.reset();
     this.#enterPhase('lost');
     this.#timeline.tip('tipLost');
-    this.#retryLater(this.#backoff.next());
+    this.#retryLater(this.#returnAfter ?? this.#backoff.next());
   }
 
   #refused(error) {

@@ -295,9 +295,11 @@ test('a kick ends the session, a restart of the server does not', async () => {
   const kicked = await logIn();
   kicked.socket.deliver(kick('attack'));
   assert.deepEqual([kicked.shown.phase, kicked.shown.problem], ['out', 'problemKicked']);
-  const drained = await logIn();
-  drained.socket.deliver(kick('shutdown'));
-  assert.equal(drained.shown.phase, 'lost');
+  for (const reason of ['shutdown', 'draining: ask the gate for another connector']) {
+    const drained = await logIn();
+    drained.socket.deliver(kick(reason));
+    assert.equal(drained.shown.phase, 'lost', reason);
+  }
 });
 
 test('who leaves is out at once, in whatever phase', async () => {

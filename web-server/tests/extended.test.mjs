@@ -228,6 +228,52 @@ test('what a lost connection left open is sent again under its id, after what wa
   assert.deepEqual(render(shown).slice(3), ['tipLost', 'tipBack', 'bob>* b6 sent', 'ann>* one sent', 'ann>* two sending', 'ann>* three sending']);
 });
 
+test('a server that sends us away is left and come back to when it says, with nothing failed or doubled', async () => {
+  const { chat, shown, socket } = await logIn();
+  for (const text of ['one', 'two']) chat.send(text, '*');
+  const { cmid } = sends(socket)[0].body;
+  socket.push('onReconnect', { delay: 3456, place: 'gate' });
+  assert.equal(shown.phase, 'in');
+  const before = FakeSocket.all.length;
+  socket.drop();
+  await settled();
+  assert.equal(shown.phase, 'lost');
+  assert.deepEqual(texts(shown).slice(2), ['one sending', 'two sending']);
+  advance(3450);
+  // Others are to have their turn, too, whatever we would like.
+  chat.wake();
+  await settled();
+  assert.equal(FakeSocket.all.length, before);
+  advance(10);
+  const again = await letIn({ seq: 6, verdict: { kind: 'complete' } });
+  assert.match(FakeSocket.all[before].url, /:3014/);
+  assert.deepEqual(open(again)[0].body.resume, { epoch: E1, seq: 5 });
+  again.push('onChat', said(6, { from: 'ann', msg: 'one', cmid }));
+  await answer(again, { code: 200, epoch: E1, seq: 6, at: 6, cmid });
+  await answer(again, { code: 200, epoch: E1, seq: 7, at: 7 });
+  assert.deepEqual(texts(shown).slice(2), ['one sent', 'two sent']);
+  // The next loss is an ordinary one.
+  again.drop();
+  advance(BASE_MS);
+  await settled();
+  assert.equal(FakeSocket.all.length, before + 3);
+});
+
+test('a wait that makes no sense is none, or not too long', async () => {
+  for (const [delay, waits] of [['soon', 0], [-5, 0], [1e12, 60_000], [undefined, 0]]) {
+    const { socket } = await logIn();
+    socket.push('onReconnect', { delay });
+    const before = FakeSocket.all.length;
+    socket.drop();
+    advance(Math.max(waits - 10, 0));
+    await settled();
+    assert.equal(FakeSocket.all.length, before, String(delay));
+    advance(20);
+    await settled();
+    assert.equal(FakeSocket.all.length, before + 1, String(delay));
+  }
+});
+
 test('what was taken away while we were gone is taken away when we are back', async () => {
   const { shown, socket } = await logIn();
   socket.drop();

@@ -114,6 +114,12 @@ export class FakeRoom {
     conn.onClose?.({ reason: 'lost', kicked });
   }
 
+  /** The server is about to stop: it says when to come back, and closes. */
+  sendAway(delay) {
+    if (this.conn?.live) this.conn.onPush('onReconnect', { delay, place: 'gate' });
+    this.lose();
+  }
+
   /** The client gives up waiting for its oldest request. */
   timeOut() {
     const [first] = this.conn?.open.entries() ?? [];

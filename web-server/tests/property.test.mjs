@@ -77,7 +77,8 @@ class Run {
     else if (what < 72) this.#say();
     else if (what < 78) mock.timers.tick(random.below(3000));
     else if (what < 83) chat.loadOlder();
-    else if (what < 86) room.lose();
+    else if (what < 85) room.lose();
+    else if (what < 86) room.sendAway(random.below(5000));
     else if (what < 88) room.timeOut();
     else if (what < 90) room.visible.length > 0 && room.redact(random.pick(room.visible).seq);
     else if (what < 92) room.taken = Math.max(room.taken, random.below(room.head + 1) - 5);
