@@ -108,6 +108,11 @@ livenessProbe:
 - name: SHADDOCK_TRACE_RATIO
   value: {{ $root.Values.tracing.ratio | quote }}
 {{- end }}
+{{- if ne (index . 1) "chat" }}
+# For some seconds after a pod was told to end, clients are still led to it.
+- name: SHADDOCK_ACCEPT_GRACE
+  value: 5s
+{{- end }}
 # Less than the pod's grace period, so that the process tells how it ended.
 - name: SHADDOCK_SHUTDOWN_GRACE
   value: {{ printf "%ds" (add $values.drainSeconds 20) }}

@@ -15,7 +15,7 @@ const { settings } = require("./socket.cjs");
 console.log = console.info = console.warn = console.error = () => {};
 
 const EVENTS = ["onChat", "onAdd", "onLeave", "onKick", "io-error", "error", "reconnect"];
-EVENTS.push("disconnect", "heartbeat timeout");
+EVENTS.push("disconnect", "heartbeat timeout", "onReconnect");
 
 let client = null;
 let closed = null;
