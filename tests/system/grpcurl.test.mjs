@@ -166,8 +166,10 @@ function tests(test) {
   });
 }
 
-plain("a connector that drains gets no new clients", { timeout: 60_000 }, async () => {
-  const cluster = await Cluster.start({ connectors: 2, shards: 1 });
+plain("a connector drains by hand, and stays", { timeout: 60_000 }, async () => {
+  // As long as it takes clients, it has those that it had.
+  const flags = { connector: ["--accept-grace", "2s"] };
+  const cluster = await Cluster.start({ connectors: 2, shards: 1, flags });
   try {
     const ann = await cluster.login("ann", "room");
     const drained = cluster.connectorOf(ann);
@@ -182,6 +184,14 @@ plain("a connector that drains gets no new clients", { timeout: 60_000 }, async 
       assert.notEqual(port, drained.port);
     }
     assert.deepEqual(await ann.send("still here"), {});
+    assert.equal(await drained.isReady(), false);
+    assert.match((await ann.next("onKick")).reason, /^draining: /);
+    await ann.next("disconnect");
+    await ann.login(cluster.gate, "ann", "room");
+    assert.deepEqual(await ann.send("elsewhere"), {});
+    const left = await grpc(drained, "connector.v1.ConnectorService/Drain", { time_ms: 5 });
+    assert.deepEqual(left, {});
+    assert.deepEqual(await drained.stop(), { code: 0, signal: null });
   } finally {
     await cluster.stop();
   }
