@@ -162,6 +162,11 @@ impl Dice {
 
     fn crash(&self, from: Duration) -> (&'static str, Duration, Vec<Fault>, Vec<Fault>) {
         let host = if self.draw(3) == 0 { self.connector() } else { self.shard() };
+        // An end in order: longer away than a drain takes, or not.
+        if self.plan.connectors.contains(&host) && self.draw(2) == 0 {
+            let back = from + Duration::from_millis(200) + self.up_to(8000);
+            return ("stop", back, vec![Fault::Stop(host.clone())], vec![Fault::Restart(host)]);
+        }
         let back = from + Duration::from_millis(50) + self.up_to(8000);
         ("kill", back, vec![Fault::Crash(host.clone())], vec![Fault::Restart(host)])
     }

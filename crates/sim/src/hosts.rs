@@ -18,6 +18,9 @@ pub(crate) const CLIENT_PORT: u16 = 3050;
 /// Where the clients are.
 pub(crate) const PEOPLE: &str = "people";
 
+/// How long a connector takes clients after it was asked to end.
+const ACCEPT_GRACE: Duration = Duration::from_millis(500);
+
 /// The wall clock when a simulation begins, milliseconds since 1970.
 pub(crate) const EPOCH_MS: u64 = 1_800_000_000_000;
 
@@ -67,6 +70,8 @@ pub(crate) struct Host {
     pub(crate) view: Option<Arc<watch::Sender<View>>>,
     /// Kills the process.
     pub(crate) off: Arc<Notify>,
+    /// Asks the process to end, as a signal does.
+    pub(crate) stop: Arc<Notify>,
     /// The log that all shards share.
     pub(crate) store: Option<Shared>,
     /// How long an empty room stays loaded.
@@ -89,7 +94,9 @@ async fn until_off(
         () = switch => {}
         ended = service(&network) => ended?,
     }
-    Ok(())
+    // It has ended by itself; nothing happens until it is started anew.
+    off.notified().await;
+    std::future::pending().await
 }
 
 impl Host {
@@ -138,12 +145,25 @@ impl Host {
                     args.push("--address-rooms-per-minute=0".into());
                     args.push(format!("--listen-addr=127.0.0.1:{CLIENT_PORT}"));
                     args.push("--grpc-addr=127.0.0.1:4050".into());
+                    args.push(format!("--accept-grace={}ms", ACCEPT_GRACE.as_millis()));
+                    args.push("--drain-time=2s".into());
                     let config = connector::Config::parse_from(args);
                     let mut app = App::detached(world(host.seed, &host.id, network));
                     let server =
                         connector::Server::bind_with(&config, &mut app, host.discovery()).await?;
                     app.ready().await?;
-                    server.serve().await
+                    let stopper = app.stopper();
+                    let stopped = async {
+                        host.stop.notified().await;
+                        stopper.stop(ACCEPT_GRACE).await;
+                    };
+                    let served = server.serve();
+                    tokio::pin!(served);
+                    tokio::select! {
+                        served = &mut served => served?,
+                        () = stopped => served.await?,
+                    }
+                    app.end().await
                 };
                 until_off(&host.off, serve).await
             }

@@ -36,6 +36,8 @@ pub enum Fault {
     Crash(String),
     /// A process that was gone, or was not, starts anew.
     Restart(String),
+    /// A connector is asked to end, as by SIGTERM: it sends its clients away.
+    Stop(String),
     /// A process sees these shards from now on; needs [`Plan::views`].
     See(String, Vec<String>),
     /// Nothing gets in or out of a process, nor to the store.
@@ -191,6 +193,7 @@ impl Plan {
 
     fn populate(&self, sim: &mut Sim<'_>, recorder: &Recorder, writer: &Writer) -> Handles {
         let (mut views, mut switches) = (BTreeMap::new(), BTreeMap::new());
+        let mut stops = BTreeMap::new();
         let store = self.shared.map(|shared| Shared::new(self.seed, shared.bug));
         let mut host = |id: &String| {
             let all = view(&self.shards);
@@ -201,8 +204,10 @@ impl Plan {
             });
             let off = Arc::new(Notify::new());
             switches.insert(id.clone(), Arc::clone(&off));
+            let stop = Arc::new(Notify::new());
+            stops.insert(id.clone(), Arc::clone(&stop));
             let (id, shards, store) = (id.clone(), self.shards.clone(), store.clone());
-            Host { id, seed: self.seed, shards, view, off, store, room_idle: self.room_idle }
+            Host { id, seed: self.seed, shards, view, off, stop, store, room_idle: self.room_idle }
         };
         for id in &self.shards {
             host(id).chat(sim);
@@ -218,7 +223,7 @@ impl Plan {
             tokio::join!(all, talks);
             Ok(())
         });
-        Handles { views, switches, store, writer: writer.clone(), all: self.hosts() }
+        Handles { views, switches, stops, store, writer: writer.clone(), all: self.hosts() }
     }
 
     fn hosts(&self) -> Vec<String> {
@@ -269,6 +274,7 @@ enum Step<'a> {
 struct Handles {
     views: BTreeMap<String, Arc<watch::Sender<View>>>,
     switches: BTreeMap<String, Arc<Notify>>,
+    stops: BTreeMap<String, Arc<Notify>>,
     store: Option<Shared>,
     writer: Writer,
     all: Vec<String>,
@@ -324,6 +330,12 @@ impl Handles {
             Fault::Restart(host) => {
                 self.switch_off(sim, host)?;
                 sim.bounce(host.as_str());
+            }
+            Fault::Stop(host) => {
+                // One that is not there does not hear it, not even later.
+                if let Some(stop) = self.stops.get(host) {
+                    stop.notify_waiters();
+                }
             }
             Fault::See(host, shards) => {
                 if let Some(sender) = self.views.get(host) {

@@ -91,6 +91,33 @@ fn people_of_a_dead_connector_leave_once_and_come_back_under_their_names() {
 }
 
 #[test]
+fn people_of_a_connector_that_is_stopped_are_sent_away_and_come_back_unnoticed() {
+    try_all(
+        |seed| {
+            let plan = couples(Plan::new(seed)).with(secs(12), Fault::Stop("connector-0".into()));
+            let plan = plan.with(secs(18), Fault::Restart("connector-0".into()));
+            let calm = calm(&plan, secs(18));
+            (plan, calm)
+        },
+        |outcome| {
+            let noise = noise(outcome);
+            let was_told = |name: &str| {
+                let line = format!("{name} was closed: {{\"reason\":\"draining: ");
+                noise.iter().any(|heard| heard.starts_with(&line))
+            };
+            if !was_told("ann") || !was_told("cat") {
+                return Err(noise.join("\n"));
+            }
+            // On the other connector nobody hears of it.
+            let heard =
+                noise.iter().filter(|line| line.starts_with("bob") || line.starts_with("dan"));
+            let heard: Vec<_> = heard.cloned().collect();
+            if heard.is_empty() { Ok(()) } else { Err(heard.join("\n")) }
+        },
+    );
+}
+
+#[test]
 fn people_whose_connector_died_with_their_shard_leave_once() {
     try_all(
         |seed| {

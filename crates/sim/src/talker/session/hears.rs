@@ -136,7 +136,8 @@ impl Session {
                 }
                 Event::Told { session, verdict }
             }
-            "onRedact" => return Ok(()),
+            // What follows is the end of the connection.
+            "onRedact" | "onReconnect" => return Ok(()),
             other => return Err(format!("a push {other}").into()),
         };
         self.writer.add(event);
