@@ -32,6 +32,8 @@ pub(crate) struct Api {
     /// Where the gate sends clients.
     pub(crate) host: String,
     pub(crate) port: u16,
+    /// Sessions that there may be at most.
+    pub(crate) sessions_max: u64,
     pub(crate) began: Instant,
     pub(crate) shutdown: CancellationToken,
 }
@@ -165,6 +167,7 @@ impl Api {
             port: self.port.into(),
             sessions: self.hub.with_sessions(|sessions| sessions.len() as u64),
             draining: self.is_draining(),
+            sessions_max: self.sessions_max,
         }
     }
 

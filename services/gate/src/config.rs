@@ -6,9 +6,9 @@ use cluster::{Connector, List};
 ///
 /// Clients of the Pomelo protocol ask on --listen-addr (gate.gateHandler.queryEntry),
 /// people and back ends over gRPC on --grpc-addr. Named is a connector that has
-/// announced itself within the last second and does not drain; which one depends on
-/// the user's name only. If there is none, clients get code 500 and gRPC callers
-/// UNAVAILABLE.
+/// announced itself within the last second and does not drain: always the same for a
+/// user's name, unless it is much fuller than another. If there is none, clients get
+/// code 500 and gRPC callers UNAVAILABLE.
 ///
 /// Every option is a flag and an environment variable. Values are checked before
 /// anything starts.

@@ -11,7 +11,8 @@
 //!
 //! * A gate keeps nothing about users: any gate answers any client, and may die.
 //! * A connector that was silent for longer than a second, or that drains, is never named.
-//! * One user gets one connector, at every gate, while the ready connectors stay the same.
+//! * One user gets one connector, at every gate, while the ready connectors stay the same
+//!   and none is much fuller than another.
 //! * No answer waits for a connector: what is known is in memory. It waits for a
 //!   [`BeforeEntry`], if there is one, for a second at most, whatever that one does.
 

@@ -164,6 +164,7 @@ fn describe(peer: &Peer, state: State) -> proto::Connector {
         id: peer.id().to_owned(),
         grpc_addr: peer.addr().to_owned(),
         host: last.map(|said| said.host.clone()).unwrap_or_default(),
+        sessions_max: last.map_or(0, |said| said.sessions_max),
         port: last.map_or(0, |said| said.port.into()),
         state: state.into(),
         sessions: last.map_or(0, |said| said.sessions),
