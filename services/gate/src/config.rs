@@ -2,6 +2,8 @@ use std::net::SocketAddr;
 
 use cluster::{Connector, List};
 
+use crate::{Advertise, AdvertiseOptions};
+
 /// Tells chat clients which connector to use.
 ///
 /// Clients of the Pomelo protocol ask on --listen-addr (gate.gateHandler.queryEntry),
@@ -40,6 +42,21 @@ pub struct Config {
         default_value = "127.0.0.1:4050"
     )]
     pub connectors: List<Connector>,
+
+    /// Where clients are sent. Whichever it is, a connector is chosen, and if there is
+    /// none, the client is told so
+    #[arg(
+        long,
+        env = "SHADDOCK_ADVERTISE",
+        value_enum,
+        value_name = "MODE",
+        default_value = "perPod"
+    )]
+    pub advertise: Advertise,
+
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would become the help text")]
+    pub advertise_options: AdvertiseOptions,
 
     /// What clients are told.
     #[command(flatten)]

@@ -5,6 +5,7 @@
 //!  (gRPC, one stream each)                        ▲
 //!                                                 └─ service  (gRPC: QueryEntry, Connectors)
 //!                        before (what somebody hung in) ◀─ both, first
+//!                        advertise (what they are told of it) ◀─ both, last
 //! ```
 //!
 //! # Invariants
@@ -16,6 +17,7 @@
 //! * No answer waits for a connector: what is known is in memory. It waits for a
 //!   [`BeforeEntry`], if there is one, for a second at most, whatever that one does.
 
+mod advertise;
 mod announcements;
 mod before;
 mod clients;
@@ -25,6 +27,7 @@ mod metrics;
 mod server;
 mod service;
 
+pub use advertise::{Advertise, AdvertiseOptions};
 pub use before::{BEFORE_ENTRIES_MAX, BEFORE_ENTRY_MAX, BeforeEntry};
 pub use config::Config;
 pub use metrics::Metrics;
