@@ -284,6 +284,8 @@ impl Config {
             proxy: self.proxy,
             gate_addr: gate.to_string(),
             connectors: vec![backend],
+            connector_addr: Some(connector.to_string()),
+            advertise_path: self.advertise_options.advertise_path.clone(),
             trusted_proxies: self.frontend.trusted_proxies.clone(),
             chassis: self.chassis.clone(),
             ..defaults()
