@@ -17,13 +17,17 @@ export function socketUrl(address, location) {
   return `${ownScheme}//${UNSPECIFIED.has(host) ? hostname(location) : host}${port}${path}`;
 }
 
-/** The connector that the gate named: through the proxy if listed, else directly. */
-export function connectorUrl(config, { host, port }, location) {
+/**
+ * The connector that the gate named: through the proxy if it is listed or any will do, by
+ * its path if there is one, which is at our own origin if the gate is; else directly.
+ */
+export function connectorUrl(config, { host, port, tls = false, path = '' }, location) {
   const bracketed = host.includes(':') && !host.startsWith('[') ? `[${host}]` : host;
-  const listed = config.connectors?.[`${bracketed}:${port}`];
-  if (listed) return socketUrl(listed, location);
-  const scheme = location.protocol === 'https:' ? 'wss' : 'ws';
-  return socketUrl(`${scheme}://${bracketed}:${port}`, location);
+  const ours = config.connectors?.[`${bracketed}:${port}`] ?? config.connector;
+  if (ours) return socketUrl(ours, location);
+  if (path && config.gate?.startsWith('/')) return socketUrl(path, location);
+  const scheme = tls || location.protocol === 'https:' ? 'wss' : 'ws';
+  return socketUrl(`${scheme}://${bracketed}:${port}${path}`, location);
 }
 
 function hostname({ hostname: name }) {

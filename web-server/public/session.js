@@ -113,11 +113,12 @@ export async function ask(client, route, body) {
 }
 
 async function askGate(connect, url, name, signal) {
-  const gate = await connect(url, { cacheKey: 'shaddock.gate', signal });
+  const gate = await connect(url, { cacheKey: 'shaddock.gate', user: USER, signal });
   try {
     const reply = await gate.request('gate.gateHandler.queryEntry', { uid: name });
     if (reply.code !== 200) throw new Refused(gateReason(reply.code), reply.code);
-    return { host: String(reply.host), port: Number(reply.port) };
+    const path = typeof reply.path === 'string' && reply.path.startsWith('/') ? reply.path : '';
+    return { host: String(reply.host), port: Number(reply.port), tls: reply.tls === true, path };
   } finally {
     gate.close();
   }

@@ -28,7 +28,8 @@ pub struct Config {
     pub public_gate: GateAddress,
 
     /// Lead the page's WebSockets to gate and connectors through this server, at
-    /// /gate and /ws/ID; the page then reaches only connectors that are listed
+    /// /gate, /ws/ID and, with --connector-addr, --advertise-path; the page then reaches
+    /// only connectors that are behind one of these
     #[arg(long, env = "SHADDOCK_PROXY")]
     pub proxy: bool,
 
@@ -48,9 +49,21 @@ pub struct Config {
         env = "SHADDOCK_CONNECTORS",
         value_name = "ID=HOST:PORT",
         value_delimiter = ',',
-        default_value = "connector-1=127.0.0.1:3050"
+        default_value = "connector-1=127.0.0.1:3050",
+        default_value_if("connector_addr", clap::builder::ArgPredicate::IsPresent, None)
     )]
     pub connectors: Vec<Backend>,
+
+    /// With --proxy: where this server finds any connector, for example a Service of
+    /// Kubernetes; opens --advertise-path. The page goes there to all that --connector
+    /// does not list
+    #[arg(long, env = "SHADDOCK_CONNECTOR_ADDR", value_name = "HOST:PORT", value_parser = parse_addr)]
+    pub connector_addr: Option<String>,
+
+    /// With --connector-addr: the path that leads to any connector; the gate's flag of
+    /// this name tells it to clients
+    #[arg(long, env = "SHADDOCK_ADVERTISE_PATH", value_name = "PATH", default_value = "/ws", value_parser = parse_path)]
+    pub advertise_path: String,
 
     /// With --proxy: WebSockets that may be open at once, though never so many that
     /// they take more than half of the descriptors that the process may have, three
@@ -86,7 +99,11 @@ impl Config {
         }
         let paths =
             self.connectors.iter().map(|c| (c.addr.clone(), format!("/ws/{}", c.id).into()));
-        json!({ "gate": "/gate", "connectors": serde_json::Map::from_iter(paths) })
+        let mut page = json!({ "gate": "/gate", "connectors": serde_json::Map::from_iter(paths) });
+        if self.connector_addr.is_some() {
+            page["connector"] = self.advertise_path.as_str().into();
+        }
+        page
     }
 }
 
@@ -155,6 +172,22 @@ impl FromStr for Backend {
     }
 }
 
+fn parse_addr(raw: &str) -> Result<String, InvalidAddress> {
+    let is_addr = !raw.starts_with(':') && is_host_port(raw);
+    is_addr.then(|| raw.to_owned()).ok_or(InvalidAddress("expected HOST:PORT"))
+}
+
+/// Reads a path that is none of our own.
+fn parse_path(raw: &str) -> Result<String, InvalidAddress> {
+    const OURS: [&str; 3] = ["/", "/gate", "/config.json"];
+    let may_stand = |c: char| c.is_ascii_alphanumeric() || "/-._~".contains(c);
+    if !raw.starts_with('/') || !raw.chars().all(may_stand) {
+        return Err(InvalidAddress("must begin with / and have letters, digits and /-._~ only"));
+    }
+    let is_free = !OURS.contains(&raw);
+    is_free.then(|| raw.to_owned()).ok_or(InvalidAddress("something else is at this path"))
+}
+
 /// The host may be empty here.
 fn is_host_port(raw: &str) -> bool {
     let Some((host, port)) = raw.rsplit_once(':') else { return false };
@@ -204,6 +237,30 @@ mod tests {
             &["--proxy", "--connector=a=h:1,b=[::1]:2", "--connector=c=h:3"],
             r#"{"gate":"/gate","connectors":{"h:1":"/ws/a","[::1]:2":"/ws/b","h:3":"/ws/c"}}"#,
         );
+    }
+
+    #[test]
+    fn any_connector_is_at_one_path() {
+        check(
+            &["--proxy", "--connector-addr=connector.ns.svc:3050"],
+            r#"{"gate":"/gate","connectors":{},"connector":"/ws"}"#,
+        );
+        check(
+            &["--proxy", "--connector-addr=c:1", "--advertise-path=/to/chat", "--connector=a=h:1"],
+            r#"{"gate":"/gate","connectors":{"h:1":"/ws/a"},"connector":"/to/chat"}"#,
+        );
+        check(&["--connector-addr=c:1"], r#"{"gate":"ws://:3014","connectors":{}}"#);
+        for flag in [
+            "--connector-addr=:1",
+            "--connector-addr=c",
+            "--advertise-path=ws",
+            "--advertise-path=/gate",
+            "--advertise-path=/config.json",
+            "--advertise-path=/{id}",
+            "--advertise-path=/a?b",
+        ] {
+            assert!(Config::try_parse_from(["web-server", flag]).is_err(), "{flag}");
+        }
     }
 
     #[test]

@@ -4,7 +4,8 @@
 //! ```text
 //!            ┌─ /, /*.js, …    assets.rs   the embedded page
 //! browser ───┼─ /config.json   config.rs   where gate and connectors are
-//!            └─ /gate, /ws/ID  tunnel.rs ──── bytes ───▶ gate, connector ID
+//!            └─ /gate, /ws/ID  tunnel.rs ──── bytes ───▶ gate, connector ID, any connector
+//!               and /ws
 //! ```
 //!
 //! # Invariants

@@ -25,6 +25,7 @@ struct Site {
     policy: HeaderValue,
     gate_addr: String,
     connectors: Vec<crate::Backend>,
+    connector_addr: Option<String>,
     metrics: Metrics,
     tunnels: Tunnels,
 }
@@ -36,12 +37,16 @@ pub(crate) fn router(config: &Config, metrics: Metrics, tunnels: Tunnels) -> Rou
         policy: content_security_policy(config.proxy),
         gate_addr: config.gate_addr.clone(),
         connectors: config.connectors.clone(),
+        connector_addr: config.connector_addr.clone(),
         metrics,
         tunnels,
     });
     let mut router = Router::new().route("/config.json", get(page_config));
     if config.proxy {
         router = router.route("/gate", any(gate)).route("/ws/{id}", any(connector));
+        if config.connector_addr.is_some() {
+            router = router.route(&config.advertise_path, any(any_connector));
+        }
     }
     router
         .fallback(asset)
@@ -103,6 +108,13 @@ async fn method_not_allowed() -> Response {
 
 async fn gate(State(site): State<Arc<Site>>, request: Request) -> Response {
     site.tunnels.open(&site.gate_addr, request).await
+}
+
+async fn any_connector(State(site): State<Arc<Site>>, request: Request) -> Response {
+    match &site.connector_addr {
+        Some(addr) => site.tunnels.open(addr, request).await,
+        None => (StatusCode::NOT_FOUND, "no such connector\n").into_response(),
+    }
 }
 
 async fn connector(

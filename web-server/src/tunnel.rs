@@ -242,18 +242,23 @@ fn head_for_backend(
     request: &Request,
 ) -> http::Request<Body> {
     let mut headers = end_to_end(request.headers());
-    if let Some(host) = headers.remove(HOST) {
+    let peer = request.extensions().get().map(|PeerAddr(peer)| peer.ip());
+    let is_trusted = peer.is_some_and(|peer| is_trusted(trusted, peer));
+    // Where the client came to. A proxy before us may have put us in its place.
+    if let Some(host) = headers.remove(HOST)
+        && !(is_trusted && headers.contains_key(X_FORWARDED_HOST))
+    {
         headers.insert(X_FORWARDED_HOST, host);
     }
     if let Ok(host) = HeaderValue::from_str(addr) {
         headers.insert(HOST, host);
     }
-    if let Some(PeerAddr(peer)) = request.extensions().get() {
+    if let Some(peer) = peer {
         // Else a client on a machine that the backend trusts could be anybody.
-        if !is_trusted(trusted, peer.ip()) {
+        if !is_trusted {
             headers.remove(X_FORWARDED_FOR);
         }
-        let peer = peer.ip().to_canonical().to_string();
+        let peer = peer.to_canonical().to_string();
         headers.append(X_FORWARDED_FOR, HeaderValue::try_from(peer).expect("an IP is ASCII"));
     }
     upgrade(&mut headers);

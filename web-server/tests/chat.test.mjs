@@ -53,6 +53,15 @@ async function passConnector(reply) {
   return connector;
 }
 
+test('the gate may name a path of its own', async () => {
+  const { chat } = start();
+  chat.enter('ann', 'lobby');
+  const answer = { code: 200, host: 'c.test', port: 8080, tls: true, path: '/ws' };
+  const connector = await passGate(answer);
+  assert.equal(connector.url, 'wss://c.test:8080/ws');
+  chat.leave();
+});
+
 async function logIn(users = ['ann', 'bob']) {
   const { chat, shown, storage } = start();
   chat.enter('ann', 'lobby');

@@ -45,6 +45,26 @@ test('connectors are reached through the proxy if listed, else directly', () => 
     assert.equal(connectorUrl(config, { host, port }, HTTP), expected);
   }
   assert.equal(connectorUrl({}, { host: 'c.test', port: 443 }, HTTPS), 'wss://c.test:443/');
+  assert.equal(connectorUrl({}, { host: 'c', port: 1, tls: true }, HTTP), 'wss://c:1/');
+});
+
+test('connectors that share a path are reached there, at our own origin if the gate is', () => {
+  const named = { host: 'c.test', port: 8080, tls: false, path: '/ws' };
+  const proxied = { gate: '/gate', connectors: { 'c.test:1': '/ws/c1' }, connector: '/to/chat' };
+  const cases = [
+    [proxied, named, HTTPS, 'wss://chat.test/to/chat'],
+    [proxied, { ...named, port: 1 }, HTTP, 'ws://chat.test:3001/ws/c1'],
+    [proxied, { ...named, path: '' }, HTTP, 'ws://chat.test:3001/to/chat'],
+    [{ gate: '/gate', connectors: {} }, named, HTTPS, 'wss://chat.test/ws'],
+    [{ gate: '/gate', connectors: {} }, named, HTTP, 'ws://chat.test:3001/ws'],
+    [{ gate: 'ws://gate.test/gate' }, named, HTTP, 'ws://c.test:8080/ws'],
+    [{ gate: 'ws://gate.test/gate' }, named, HTTPS, 'wss://c.test:8080/ws'],
+    [{ gate: 'ws://gate.test/gate' }, { ...named, tls: true }, HTTP, 'wss://c.test:8080/ws'],
+  ];
+  for (const [config, entry, location, expected] of cases) {
+    assert.equal(connectorUrl(config, entry, location), expected);
+    assert.equal(new URL(expected).href, expected);
+  }
 });
 
 test('waits are spread over all of a ceiling that doubles up to its cap', () => {

@@ -13,6 +13,8 @@ use rpc::{
 };
 use tonic::{Request, Status, transport::Channel};
 
+use crate::names;
+
 /// What kind of process somebody is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Tier {
@@ -80,6 +82,23 @@ impl Asker {
             Row { target, answer }
         };
         stream::iter(targets).map(ask).buffered(self.parallel).collect().await
+    }
+
+    /// The same, with one for each address of a name that has several. Who has no address
+    /// stays: asking tells why.
+    pub(crate) async fn at_all_addresses(&self, targets: Vec<Target>) -> Vec<Target> {
+        let net = &self.world.net;
+        let expand = async |target: Target| -> Vec<Target> {
+            match names::addresses(net, &target.addr, self.timeout).await {
+                Ok(found) if found.len() > 1 => {
+                    let at = |addr: String| Target { addr, ..target.clone() };
+                    found.into_iter().map(at).collect()
+                }
+                Ok(_) | Err(_) => vec![target],
+            }
+        };
+        let all: Vec<_> = stream::iter(targets).map(expand).buffered(self.parallel).collect().await;
+        all.into_iter().flatten().collect()
     }
 
     /// The connectors that at least one of the gates knows of, by address: also those
@@ -201,12 +220,12 @@ fn of_chat(stats: chat::StatsResponse) -> Said {
     (stats.process, counts)
 }
 
-fn refused(status: &Status) -> String {
+pub(crate) fn refused(status: &Status) -> String {
     format!("refused: {:?}: {}", status.code(), status.message())
 }
 
 /// The cause that says most: those around it only repeat that it did not work.
-fn innermost(error: &dyn std::error::Error) -> String {
+pub(crate) fn innermost(error: &dyn std::error::Error) -> String {
     let mut error = error;
     while let Some(source) = error.source() {
         error = source;

@@ -1,9 +1,11 @@
 //! Asks all processes of a cluster at once, for operators.
 //!
 //! ```text
-//! stats ──▶ ask ══Stats, many at once══▶ gates, connectors, shards
-//!             │
-//!             └──▶ Row … ──▶ table (for people) or JSON (for programs)
+//! stats ──▶ names ──▶ ask ══Stats, many at once══▶ gates, connectors, shards
+//!                       │
+//!                       └──▶ Row … ──▶ table (for people) or JSON (for programs)
+//!
+//! health ─▶ names ══health, reflection, many at once══▶ anybody ──▶ table
 //! ```
 //!
 //! # Invariants
@@ -13,6 +15,8 @@
 //! * What others say is printed without control characters.
 
 mod ask;
+mod health;
+mod names;
 mod stats;
 mod table;
 
@@ -32,13 +36,18 @@ struct Options {
 #[derive(clap::Subcommand, Debug)]
 enum Command {
     /// Prints how each process is and what it has counted, one line each, and sums
-    Stats(stats::Options),
+    Stats(Box<stats::Options>),
+    /// Asks every address of names whether it serves, and by reflection what
+    Health(health::Options),
 }
 
 fn main() -> ExitCode {
-    let Options { command: Command::Stats(options) } = chassis::parse_tool();
+    let Options { command } = chassis::parse_tool();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let run = |runtime: tokio::runtime::Runtime| runtime.block_on(stats::run(&options));
+    let run = |runtime: tokio::runtime::Runtime| match &command {
+        Command::Stats(options) => runtime.block_on(stats::run(options)),
+        Command::Health(options) => runtime.block_on(health::run(options)),
+    };
     match runtime.map_err(anyhow::Error::from).and_then(run) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,

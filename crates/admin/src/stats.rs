@@ -18,7 +18,8 @@ const CONNECTOR_ADDR: &str = "127.0.0.1:4050";
 #[derive(clap::Args, Debug)]
 pub(crate) struct Options {
     /// The gates' gRPC addresses: HOST:PORT,… or ID=HOST:PORT,… or @FILE with one a
-    /// line and comments after #; at most 1000
+    /// line and comments after #; at most 1000. A name that has several addresses, as
+    /// that of a headless Service, stands for all of them
     #[arg(long, env = "SHADDOCK_GATES", value_name = "LIST", default_value = "127.0.0.1:4014")]
     gates: List<Connector>,
 
@@ -74,9 +75,9 @@ async fn targets(options: &Options, asker: &Asker) -> Vec<Target> {
         };
         listed.iter().map(target).collect()
     };
-    let gates = front(Tier::Gate, options.gates.entries());
+    let gates = asker.at_all_addresses(front(Tier::Gate, options.gates.entries())).await;
     let mut connectors = match &options.connectors {
-        Some(listed) => front(Tier::Connector, listed.entries()),
+        Some(listed) => asker.at_all_addresses(front(Tier::Connector, listed.entries())).await,
         None => asker.connectors(&gates).await,
     };
     if connectors.is_empty() {
@@ -88,6 +89,7 @@ async fn targets(options: &Options, asker: &Asker) -> Vec<Target> {
         id: shard.id.to_string(),
         addr: shard.addr.clone(),
     });
+    let shards = asker.at_all_addresses(shards.collect()).await;
     gates.into_iter().chain(connectors).chain(shards).collect()
 }
 

@@ -117,7 +117,7 @@ fn render(lines: &[Line]) -> String {
 }
 
 /// What others say must not steer the terminal.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.replace(char::is_control, "?")
 }
 

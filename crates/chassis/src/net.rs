@@ -119,6 +119,22 @@ impl Net {
         tokio::time::timeout(CONNECT_TIMEOUT, dial).await?
     }
 
+    /// All addresses that `addr` has, a `host:port`, in the order of preference of the
+    /// machine. Bounded by what its resolver takes, in time and number.
+    ///
+    /// # Errors
+    ///
+    /// What the resolver says; in a simulation, a name has none.
+    pub async fn addresses(&self, addr: &str) -> io::Result<Vec<SocketAddr>> {
+        match &self.0 {
+            None => Ok(tokio::net::lookup_host(addr).await?.collect()),
+            Some(_) => {
+                let parsed = addr.parse().map_err(|_| io::ErrorKind::NotFound)?;
+                Ok(vec![parsed])
+            }
+        }
+    }
+
     /// Opens a gRPC channel to `addr`, a `host:port`. It does not reconnect by
     /// itself once it has failed: dial again.
     ///

@@ -69,7 +69,8 @@ pub(crate) async fn serve<H: Handler>(
     };
     let options = &end.shared.options;
     let (source, is_deaf) = match opening {
-        Opening::WebSocket { response, rest, .. } => {
+        Opening::WebSocket { response, rest, request, .. } => {
+            end.shared.handler.upgraded(&end.session, &request);
             end.session.push_raw(&response.into());
             (Source::WebSocket(Socket::new(read, rest, options.message_len_max())), false)
         }

@@ -68,6 +68,12 @@ pub trait Handler: Send + Sync + 'static {
     /// by the engine, as Pomelo does.
     const KNOWN: &'static [&'static str];
 
+    /// The client comes over a WebSocket, which `request` asked for. Comes before all
+    /// else; who comes over TCP has asked nothing.
+    fn upgraded(&self, session: &Arc<Session<Self::State>>, request: &http::Request<()>) {
+        let _ = (session, request);
+    }
+
     /// The client has acknowledged the handshake: from now on it may be sent to.
     /// `conn` tells what it can read and what it said about its user.
     fn opened(&self, session: &Arc<Session<Self::State>>, conn: &mut wire::Conn) {

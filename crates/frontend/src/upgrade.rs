@@ -37,6 +37,8 @@ pub(crate) enum Opening {
         rest: Vec<u8>,
         /// Who the client is, if its proxy is believed and says so.
         forwarded: Result<Option<IpAddr>, Unreadable>,
+        /// What it asked for.
+        request: Box<Request<()>>,
     },
     /// Packages without anything around.
     Tcp {
@@ -100,11 +102,12 @@ fn end_of_head(head: &[u8], searched: usize) -> Option<usize> {
 }
 
 fn answer(head: &[u8], rest: Vec<u8>, options: &Options, is_proxy: bool) -> Opening {
-    let Judged { protocol, response: accepted, forwarded } = match judge(head, options, is_proxy) {
-        Ok(None) => return refuse("403 Forbidden", "", "not from this page"),
-        Ok(Some(judged)) => judged,
-        Err(error) => return refuse_error(&error),
-    };
+    let Judged { protocol, response: accepted, forwarded, request } =
+        match judge(head, options, is_proxy) {
+            Ok(None) => return refuse("403 Forbidden", "", "not from this page"),
+            Ok(Some(judged)) => judged,
+            Err(error) => return refuse_error(&error),
+        };
     let accept = &accepted.headers()[header::SEC_WEBSOCKET_ACCEPT];
     // Written by hand, because some embedded clients want the usual capitals.
     let mut response = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
@@ -116,7 +119,7 @@ fn answer(head: &[u8], rest: Vec<u8>, options: &Options, is_proxy: bool) -> Open
         response.extend(protocol.as_bytes());
     }
     response.extend(b"\r\n\r\n");
-    Opening::WebSocket { response, rest, forwarded }
+    Opening::WebSocket { response, rest, forwarded, request }
 }
 
 /// What is wrong with a request that is no upgrade.
@@ -147,6 +150,7 @@ struct Judged {
     /// The rest of the response.
     response: Response<()>,
     forwarded: Result<Option<IpAddr>, Unreadable>,
+    request: Box<Request<()>>,
 }
 
 /// None if the page may not connect.
@@ -161,11 +165,10 @@ fn judge(head: &[u8], options: &Options, is_proxy: bool) -> Result<Option<Judged
     let (response, headers) = (create_response(&request)?, request.headers());
     let is_allowed = origins::is_allowed(&options.allowed_origins, headers);
     let trusted = is_proxy.then_some(&options.trusted_proxies);
-    Ok(is_allowed.then(|| Judged {
-        protocol: first_protocol(headers),
-        response,
-        forwarded: trusted.map_or(Ok(None), |trusted| forwarded_for(trusted, headers)),
-    }))
+    let protocol = first_protocol(headers);
+    let forwarded = trusted.map_or(Ok(None), |trusted| forwarded_for(trusted, headers));
+    let request = Box::new(request);
+    Ok(is_allowed.then_some(Judged { protocol, response, forwarded, request }))
 }
 
 /// The first protocol offered; the original echoes it, whatever it is.

@@ -17,13 +17,13 @@ use tokio::{
     sync::mpsc,
     time::Instant,
 };
-use wire::{Kind, Message, PushRoute, RawId, RawRoute};
+use wire::{Kind, Message, PushRoute, RawId, RawRoute, Schema};
 
-const UPGRADE: &str = "GET / HTTP/1.1\r\nHost: load\r\nConnection: Upgrade\r\n\
-    Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\n\
+    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
-const HELLO: &[u8] = br#"{"sys":{"type":"load","version":"0.0.1"}}"#;
+/// What a plain client says of itself.
+pub(crate) const HELLO: &[u8] = br#"{"sys":{"type":"load","version":"0.0.1"}}"#;
 const READ_LEN: usize = 4 * 1024;
 const FINAL_BINARY: u8 = 0x82;
 const CLOSE: u8 = 0x88;
@@ -62,6 +62,8 @@ pub(crate) struct Client {
     heartbeat: Option<Duration>,
     /// When to beat next.
     beat: Option<Instant>,
+    /// How the server wants requests; as JSON, if there is none.
+    schema: Option<Box<Schema>>,
 }
 
 /// Marks the time of sending in a message; the rest is padding.
@@ -70,24 +72,35 @@ pub(crate) const STAMP: &str = "sent=";
 impl Client {
     /// Connects and shakes hands.
     pub(crate) async fn connect(net: &Net, addr: &str) -> anyhow::Result<Self> {
+        Self::connect_as(net, addr, "/", HELLO).await
+    }
+
+    /// Connects to a path, and shakes hands in other words.
+    pub(crate) async fn connect_as(
+        net: &Net,
+        addr: &str,
+        path: &str,
+        hello: &[u8],
+    ) -> anyhow::Result<Self> {
         let stream = net.dial(addr).await.with_context(|| format!("dial {addr}"))?;
-        let mut client = Self { stream, inbox: BytesMut::new(), heartbeat: None, beat: None };
-        client.stream.write_all(UPGRADE.as_bytes()).await?;
+        let inbox = BytesMut::new();
+        let mut client = Self { stream, inbox, heartbeat: None, beat: None, schema: None };
+        let head = format!("GET {path} HTTP/1.1\r\nHost: {addr}\r\n{UPGRADE}");
+        client.stream.write_all(head.as_bytes()).await?;
         client.read_upgrade().await?;
-        client.write_package(Kind::Handshake, HELLO).await?;
+        client.write_package(Kind::Handshake, hello).await?;
         let answer = client.package_of(Kind::Handshake).await?;
         let answer: Value = serde_json::from_slice(&answer)?;
         ensure!(answer["code"] == 200, "handshake refused: {answer}");
         client.heartbeat = answer["sys"]["heartbeat"].as_u64().map(Duration::from_secs);
+        client.schema = schema(&answer["sys"]["protos"]["client"]).map(Box::new);
         client.write_package(Kind::HandshakeAck, b"").await?;
         Ok(client)
     }
 
     /// Calls, and waits for the answer.
     pub(crate) async fn call(&mut self, route: &str, body: &Value) -> anyhow::Result<Value> {
-        let id = RawId::new(1);
-        let body = serde_json::to_vec(body)?;
-        self.stream.write_all(&request(&id, route, &body)?).await?;
+        self.ask(route, body).await?;
         loop {
             let data = self.package_of(Kind::Data).await?;
             if let Message::Response { body, .. } = Message::decode(data)? {
@@ -115,13 +128,28 @@ impl Client {
                 read = self.stream.read_buf(&mut self.inbox) => {
                     ensure!(read? > 0, "the server closed");
                 }
-                () = tokio::time::sleep_until(self.beat.unwrap_or(start)), if self.beat.is_some() => {
+                () = until(self.beat) => {
                     self.beat = None;
                     self.write_package(Kind::Heartbeat, b"").await?;
                 }
                 request = next(&mut requests) => self.stream.write_all(&request).await?,
             }
         }
+    }
+
+    /// Calls, and leaves the answer to who reads on.
+    pub(crate) async fn ask(&mut self, route: &str, body: &Value) -> anyhow::Result<()> {
+        let schema = self.schema.as_ref().filter(|schema| schema.contains(route));
+        let body = match schema.map(|schema| schema.encode(route, body)).transpose()? {
+            Some(Some(protobuf)) => protobuf,
+            Some(None) | None => serde_json::to_vec(body)?,
+        };
+        Ok(self.stream.write_all(&request(&RawId::new(1), route, &body)?).await?)
+    }
+
+    /// The next message, whatever it is. Beats meanwhile.
+    pub(crate) async fn message(&mut self) -> anyhow::Result<Message> {
+        Ok(Message::decode(self.package_of(Kind::Data).await?)?)
     }
 
     async fn read_upgrade(&mut self) -> anyhow::Result<()> {
@@ -144,7 +172,16 @@ impl Client {
                 }
             }
             self.inbox.reserve(READ_LEN);
-            ensure!(self.stream.read_buf(&mut self.inbox).await? > 0, "the server closed");
+            let due = self.beat;
+            tokio::select! {
+                read = self.stream.read_buf(&mut self.inbox) => {
+                    ensure!(read? > 0, "the server closed");
+                }
+                () = until(due) => {
+                    self.beat = None;
+                    self.write_package(Kind::Heartbeat, b"").await?;
+                }
+            }
         }
     }
 
@@ -162,6 +199,21 @@ impl Client {
         wire::encode_package(kind, body, &mut package)?;
         Ok(self.stream.write_all(&frame(&package)).await?)
     }
+}
+
+/// The schemas of a handshake, of messages that have no messages in them. They are told
+/// field by field, `{"uid":{"option":"required","type":"string","tag":1}}`.
+fn schema(told: &Value) -> Option<Schema> {
+    let field = |(name, told): (&String, &Value)| {
+        let (option, kind) = (told["option"].as_str()?, told["type"].as_str()?);
+        Some((format!("{option} {kind} {name}"), told["tag"].clone()))
+    };
+    let file = told.as_object()?.iter().filter_map(|(route, fields)| {
+        let fields: serde_json::Map<_, _> = fields.as_object()?.iter().filter_map(field).collect();
+        Some((route.clone(), Value::Object(fields)))
+    });
+    let file: serde_json::Map<_, _> = file.collect();
+    (!file.is_empty()).then(|| Schema::parse(&Value::Object(file)))
 }
 
 /// One request as bytes for the socket.
@@ -251,6 +303,14 @@ fn stamp(body: &[u8]) -> Option<u64> {
     let at = body.windows(STAMP.len()).position(|bytes| bytes == STAMP.as_bytes())?;
     let digits = body[at + STAMP.len()..].iter().take_while(|byte| byte.is_ascii_digit());
     Some(digits.fold(0, |sent, digit| sent * 10 + u64::from(digit - b'0')))
+}
+
+/// Waits for a time, or for ever.
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
 }
 
 async fn next(requests: &mut Option<mpsc::Receiver<Bytes>>) -> Bytes {

@@ -7,6 +7,7 @@ mod clients;
 mod crowd;
 mod floor;
 mod process;
+mod smoke;
 mod store;
 
 use std::process::ExitCode;
@@ -23,6 +24,9 @@ enum Command {
     Floor(floor::Options),
     /// Starts chat, connector and floor, measures them in turns, prints a table
     Bench(bench::Options),
+    /// Has two clients meet in a room by way of a gate; ends with 1 and one line if they
+    /// do not
+    Smoke(smoke::Options),
     /// Measures what an acknowledged message costs in each store, prints tables
     BenchStore(store::Options),
 }
@@ -34,6 +38,7 @@ fn main() -> ExitCode {
         Command::Floor(options) => floor::run(&options),
         Command::Clients(options) => in_runtime(clients::run(options)),
         Command::Bench(options) => in_runtime(bench::run(options)),
+        Command::Smoke(options) => in_runtime(smoke::run(options)),
         Command::BenchStore(options) => in_runtime(store::run(options)),
     };
     let Err(error) = done else { return ExitCode::SUCCESS };

@@ -35,6 +35,8 @@ pub(crate) struct Api {
     /// Where the gate sends clients.
     pub(crate) host: String,
     pub(crate) port: u16,
+    /// Sessions that there may be at most.
+    pub(crate) sessions_max: u64,
     pub(crate) began: Instant,
     pub(crate) by_hand: ByHand,
     pub(crate) shutdown: CancellationToken,
@@ -174,6 +176,7 @@ impl Api {
             port: self.port.into(),
             sessions: self.hub.with_sessions(|sessions| sessions.len() as u64),
             draining: self.is_draining(),
+            sessions_max: self.sessions_max,
         }
     }
 

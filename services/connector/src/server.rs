@@ -138,6 +138,7 @@ impl Server {
             connector_id: config.connector_id.clone(),
             host,
             port,
+            sessions_max: config.frontend.connections_max.get() as u64,
             began: app.began(),
             by_hand,
             shutdown,

@@ -1,13 +1,19 @@
 //! Clients of the Pomelo protocol: one route, answered as the original does.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{
+    borrow::Cow,
+    sync::{Arc, OnceLock},
+};
 
 use chassis::{Policy, Tasks};
 use frontend::{Handler, Session};
 use serde_json::{Value, json};
-use wire::{Call, RawId, Route, to_json};
+use wire::{Call, Dialect, RawId, Route, to_json};
 
-use crate::service::Gate;
+use crate::{
+    advertise::{Asked, Entry},
+    service::Gate,
+};
 
 /// What all clients' sessions share.
 #[derive(Debug)]
@@ -17,12 +23,33 @@ pub(crate) struct Clients {
     pub(crate) tasks: Tasks,
 }
 
+/// What is known of a client.
+#[derive(Debug, Default)]
+pub(crate) struct Client {
+    /// Where it said that it goes to.
+    asked: OnceLock<Asked>,
+    /// There if it reads more than the original's answer.
+    extended: OnceLock<()>,
+}
+
 impl Handler for Clients {
-    type State = ();
+    type State = Client;
 
     const KNOWN: &'static [&'static str] = &[wire::route::QUERY_ENTRY];
 
-    fn call(&self, session: &Arc<Session<()>>, call: Call) {
+    fn upgraded(&self, session: &Arc<Session<Client>>, request: &http::Request<()>) {
+        if let Some(asked) = Asked::of(request) {
+            let _ = session.state().asked.set(asked);
+        }
+    }
+
+    fn opened(&self, session: &Arc<Session<Client>>, conn: &mut wire::Conn) {
+        if conn.dialect() == Dialect::Extended {
+            let _ = session.state().extended.set(());
+        }
+    }
+
+    fn call(&self, session: &Arc<Session<Client>>, call: Call) {
         let Route::QueryEntry = call.route else { return };
         session.set_busy(true);
         let uid = uid(&call.body);
@@ -38,7 +65,7 @@ impl Handler for Clients {
         });
     }
 
-    fn closed(&self, _: &Arc<Session<()>>) {}
+    fn closed(&self, _: &Arc<Session<Client>>) {}
 }
 
 /// The name in a query, if there is one. Any that is text or a number is answered:
@@ -55,9 +82,17 @@ fn uid(body: &Value) -> Option<Cow<'_, str>> {
     }
 }
 
-fn answer(gate: &Gate, session: &Session<()>, id: Option<&RawId>, uid: Option<&str>) {
-    let answer = match gate.assign(uid) {
-        Ok(entry) => to_json(&json!({ "code": 200, "host": entry.host, "port": entry.port })),
+fn answer(gate: &Gate, session: &Session<Client>, id: Option<&RawId>, uid: Option<&str>) {
+    let client = session.state();
+    let answer = match gate.assign(uid, client.asked.get()) {
+        Ok(entry) if client.extended.get().is_some() => {
+            let Entry { host, port, tls, path } = entry;
+            to_json(&json!({ "code": 200, "host": host, "port": port, "tls": tls, "path": path }))
+        }
+        Ok(entry) => {
+            let (host, port) = (entry.plain_host(), entry.port);
+            to_json(&json!({ "code": 200, "host": host, "port": port }))
+        }
         Err(_) => to_json(&json!({ "code": 500 })),
     };
     // Nobody waits for the answer to a notify.

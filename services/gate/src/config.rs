@@ -2,13 +2,15 @@ use std::net::SocketAddr;
 
 use cluster::{Connector, List};
 
+use crate::{Advertise, AdvertiseOptions};
+
 /// Tells chat clients which connector to use.
 ///
 /// Clients of the Pomelo protocol ask on --listen-addr (gate.gateHandler.queryEntry),
 /// people and back ends over gRPC on --grpc-addr. Named is a connector that has
-/// announced itself within the last second and does not drain; which one depends on
-/// the user's name only. If there is none, clients get code 500 and gRPC callers
-/// UNAVAILABLE.
+/// announced itself within the last second and does not drain: always the same for a
+/// user's name, unless it is much fuller than another. If there is none, clients get
+/// code 500 and gRPC callers UNAVAILABLE.
 ///
 /// Every option is a flag and an environment variable. Values are checked before
 /// anything starts.
@@ -40,6 +42,21 @@ pub struct Config {
         default_value = "127.0.0.1:4050"
     )]
     pub connectors: List<Connector>,
+
+    /// Where clients are sent. Whichever it is, a connector is chosen, and if there is
+    /// none, the client is told so
+    #[arg(
+        long,
+        env = "SHADDOCK_ADVERTISE",
+        value_enum,
+        value_name = "MODE",
+        default_value = "perPod"
+    )]
+    pub advertise: Advertise,
+
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would become the help text")]
+    pub advertise_options: AdvertiseOptions,
 
     /// What clients are told.
     #[command(flatten)]

@@ -39,6 +39,8 @@ pub(crate) struct Announcement {
     pub(crate) host: String,
     pub(crate) port: u16,
     pub(crate) sessions: u64,
+    /// 0 if it does not say.
+    pub(crate) sessions_max: u64,
     pub(crate) draining: bool,
 }
 
@@ -78,7 +80,8 @@ impl TryFrom<AnnounceResponse> for Announcement {
         }
         let port = u16::try_from(raw.port).ok().filter(|port| *port > 0);
         let port = port.ok_or(Malformed::Port(raw.port))?;
-        Ok(Self { id, host: raw.host, port, sessions: raw.sessions, draining: raw.draining })
+        let AnnounceResponse { host, sessions, sessions_max, draining, .. } = raw;
+        Ok(Self { id, host, port, sessions, sessions_max, draining })
     }
 }
 
@@ -118,14 +121,23 @@ impl Directory {
         }
     }
 
-    /// The connector for `uid`: always the same while the ready ones stay the same.
-    /// O(connectors).
+    /// The connector for `uid`, one of two: the original's choice, unless that is much
+    /// fuller than a second one, which depends on the name, too. So users stay where they
+    /// are while connectors are about as full as each other, as they are when each has
+    /// its share of the names, and one that is new, or was emptied, gets more than its
+    /// share until it is. A full one is named only if all are. O(connectors).
     pub(crate) fn choose(&self, uid: &str, now: Instant) -> Option<&Announcement> {
         let linked = self.peers.iter().any(|peer| peer.is_linked() && peer.ready(now).is_some());
         let fit = |peer: &&Peer| !linked || peer.is_linked();
         let ready = || self.peers.iter().filter(fit).filter_map(|peer| peer.ready(now));
-        let among = ready().count();
-        ready().nth(slot(uid, among)?)
+        let (first, second) = slots(uid, ready().count())?;
+        let (first, second) = (ready().nth(first)?, ready().nth(second)?);
+        let lighter = if first.is_much_fuller_than(second) { second } else { first };
+        if !lighter.is_full() {
+            return Some(lighter);
+        }
+        let with_room = ready().filter(|one| !one.is_full());
+        Some(with_room.min_by_key(|one| one.sessions).unwrap_or(first))
     }
 
     /// All connectors with their states, ordered by id.
@@ -182,12 +194,41 @@ impl Peer {
     }
 }
 
-/// The original's dispatcher: the absolute value of the *signed* CRC-32 over the low
-/// byte of each UTF-16 unit, modulo the number of connectors. `None` if that is 0.
-fn slot(uid: &str, among: usize) -> Option<usize> {
+impl Announcement {
+    fn is_full(&self) -> bool {
+        self.sessions_max > 0 && self.sessions >= self.sessions_max
+    }
+
+    /// Whether it is worth it to take a user from here to `other`. Compared are shares of
+    /// what each may hold, if both say that.
+    fn is_much_fuller_than(&self, other: &Self) -> bool {
+        let limits = match (self.sessions_max, other.sessions_max) {
+            (0, _) | (_, 0) => (1, 1),
+            limits => limits,
+        };
+        let share = |sessions: u64, limit: u64| u128::from(sessions) * u128::from(limit);
+        let ours = share(self.sessions.saturating_sub(FULLER_BY), limits.1);
+        ours * 4 > share(other.sessions, limits.0) * 5
+    }
+}
+
+/// A connector is much fuller than another if it has a quarter more sessions, and this
+/// many beyond: fewer are chance.
+const FULLER_BY: u64 = 64;
+
+/// Two places among so many, the same only if there is but one; `None` if there is none.
+/// The first is that of the original's dispatcher: the absolute value of the *signed*
+/// CRC-32 over the low byte of each UTF-16 unit, modulo the number of connectors. The
+/// second is made of the rest of the number in the same way, among the others.
+fn slots(uid: &str, among: usize) -> Option<(usize, usize)> {
     let low_bytes: Vec<u8> = uid.encode_utf16().map(|unit| unit.to_le_bytes()[0]).collect();
-    let crc = crc32fast::hash(&low_bytes).cast_signed();
-    (crc.unsigned_abs() as usize).checked_rem(among)
+    let crc = crc32fast::hash(&low_bytes).cast_signed().unsigned_abs() as usize;
+    let (first, rest) = (crc.checked_rem(among)?, crc / among);
+    let second = rest.checked_rem(among - 1).map_or(first, |second| {
+        // Past the first, which is not among them.
+        if second < first { second } else { second + 1 }
+    });
+    Some((first, second))
 }
 
 #[cfg(test)]

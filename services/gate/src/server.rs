@@ -14,8 +14,8 @@ use rpc::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    BeforeEntry, Config, Metrics, announcements::Listening, before::Before, clients::Clients,
-    directory::Directory, service::Gate,
+    BeforeEntry, Config, Metrics, advertise::Way, announcements::Listening, before::Before,
+    clients::Clients, directory::Directory, service::Gate,
 };
 
 /// A caller that answers no ping for this long after one is due is gone.
@@ -63,6 +63,7 @@ impl Server {
     ) -> anyhow::Result<Self> {
         // The original's gate has no heartbeat.
         let profile = Arc::new(config.protocol.load(wire::Side::Gate, 0).map_err(StartError)?);
+        let way = Arc::new(Way::new(config.advertise, &config.advertise_options)?);
         let access = config.access.load(config.grpc_addr).map_err(StartError)?;
         let tls = config.tls.load(app)?;
         let clients = app.net().listen(config.listen_addr, "--listen-addr").await?;
@@ -77,6 +78,7 @@ impl Server {
         let (tasks, shutdown) = (app.tasks().clone(), app.shutdown());
         let gate = Gate {
             directory,
+            way,
             metrics: metrics.clone(),
             clients: client_metrics.clone(),
             clock: world.clock,

@@ -16,6 +16,7 @@ use tonic::{Code, Request, Response, Status};
 
 use crate::{
     Metrics,
+    advertise::{Asked, Entry, Way},
     before::{Before, Visit},
     directory::{Directory, Peer, State},
     metrics::{RESULTS, ResultLabel},
@@ -25,6 +26,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(crate) struct Gate {
     pub(crate) directory: Arc<RwLock<Directory>>,
+    pub(crate) way: Arc<Way>,
     pub(crate) metrics: Metrics,
     /// What is counted about clients' connections.
     pub(crate) clients: frontend::Metrics,
@@ -32,13 +34,6 @@ pub(crate) struct Gate {
     pub(crate) before: Option<Before>,
     pub(crate) began: Instant,
     pub(crate) shutdown: CancellationToken,
-}
-
-/// Where a client is sent.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Entry {
-    pub(crate) host: String,
-    pub(crate) port: u16,
 }
 
 /// Why nobody is named.
@@ -56,14 +51,15 @@ impl Gate {
         self.before.as_ref()?.visit(uid)
     }
 
-    /// Chooses the connector for `uid`; `None` stands for a question without one.
-    pub(crate) fn assign(&self, uid: Option<&str>) -> Result<Entry, Reject> {
+    /// Chooses the connector for `uid`; `None` stands for a question without one. `asked`
+    /// is where the client came to, if it is known.
+    pub(crate) fn assign(&self, uid: Option<&str>, asked: Option<&Asked>) -> Result<Entry, Reject> {
         let asked_at = self.clock.now();
         let assigned = match uid {
             None | Some("") => Err(Reject::InvalidUid),
             Some(uid) => match self.directory().choose(uid, asked_at) {
                 None => Err(Reject::NoConnector),
-                Some(chosen) => Ok(Entry { host: chosen.host.clone(), port: chosen.port }),
+                Some(chosen) => Ok(self.way.entry(chosen, asked)),
             },
         };
         let [ok, no_connector, invalid_uid] = RESULTS;
@@ -100,8 +96,9 @@ impl GateService for Gate {
         if let Some(visit) = self.visit(&uid) {
             visit.make().await;
         }
-        let entry = self.assign(Some(uid.as_str()).filter(|_| is_short))?;
-        Ok(Response::new(QueryEntryResponse { host: entry.host, port: entry.port.into() }))
+        let entry = self.assign(Some(uid.as_str()).filter(|_| is_short), None)?;
+        let Entry { host, port, tls, path: _ } = entry;
+        Ok(Response::new(QueryEntryResponse { host, port: port.into(), tls }))
     }
 
     async fn connectors(
@@ -167,5 +164,6 @@ fn describe(peer: &Peer, state: State) -> proto::Connector {
         port: last.map_or(0, |said| said.port.into()),
         state: state.into(),
         sessions: last.map_or(0, |said| said.sessions),
+        sessions_max: last.map_or(0, |said| said.sessions_max),
     }
 }

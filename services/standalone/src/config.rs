@@ -40,6 +40,21 @@ pub struct Config {
     #[arg(long, env = "SHADDOCK_ADVERTISE", value_name = "HOST:PORT", value_parser = connector::parse_advertise)]
     pub advertise: Option<(String, u16)>,
 
+    /// What the gate tells clients; perPod: what --advertise says. As sameHost it sends
+    /// them to the host that they came to, which is also right behind a proxy
+    #[arg(
+        long,
+        env = "SHADDOCK_GATE_ADVERTISE",
+        value_enum,
+        value_name = "MODE",
+        default_value = "perPod"
+    )]
+    pub gate_advertise: gate::Advertise,
+
+    /// More about it.
+    #[command(flatten)]
+    pub advertise_options: gate::AdvertiseOptions,
+
     /// Where to serve the gate's gRPC
     #[arg(
         long,
@@ -245,6 +260,8 @@ impl Config {
             listen_addr: self.gate_client_addr,
             grpc_addr: self.gate_grpc_addr,
             connectors: List::fixed([connector]),
+            advertise: self.gate_advertise,
+            advertise_options: self.advertise_options.clone(),
             protocol: self.protocol.clone(),
             frontend: self.frontend_at(self.gate_client_addr),
             tls: self.tls.clone(),
@@ -280,6 +297,8 @@ impl Config {
             proxy: self.proxy,
             gate_addr: gate.to_string(),
             connectors: vec![backend],
+            connector_addr: Some(connector.to_string()),
+            advertise_path: self.advertise_options.advertise_path.clone(),
             trusted_proxies: self.frontend.trusted_proxies.clone(),
             chassis: self.chassis.clone(),
             ..defaults()

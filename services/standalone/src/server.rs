@@ -37,7 +37,11 @@ impl Server {
         let listed = Connector { id: None, addr: connector.grpc_addr().to_string() };
         let gate_config = config.gate(listed);
         let gate = gate::Server::bind(&gate_config, app);
-        let flags = [("--listen-addr", "--gate-client-addr"), ("--grpc-addr", "--gate-grpc-addr")];
+        let flags = [
+            ("--listen-addr", "--gate-client-addr"),
+            ("--grpc-addr", "--gate-grpc-addr"),
+            ("--advertise", "--gate-advertise"),
+        ];
         let gate = gate.await.map_err(|e| in_our_words(e, &flags))?;
         let metrics = web_server::Metrics::register(app.registry());
         let web_config = config.web_server(gate.client_addr(), connector.client_addr());

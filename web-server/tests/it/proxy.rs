@@ -93,10 +93,15 @@ fn status(refused: Result<Client, tungstenite::Error>) -> http::Response<Option<
 async fn bytes_go_both_ways_unchanged() {
     let (gate, mut at_gate) = backend().await;
     let (connector, mut at_connector) = backend().await;
-    let [gate, connector] =
-        [format!("--gate-addr={gate}"), format!("--connector=c-1={connector},c-2=127.0.0.1:1")];
-    let web = Web::start(&["--proxy", &gate, &connector]).await;
-    for (path, arrivals) in [("/gate", &mut at_gate), ("/ws/c-1", &mut at_connector)] {
+    let (any_connector, mut at_any) = backend().await;
+    let [gate, connector, any] = [
+        format!("--gate-addr={gate}"),
+        format!("--connector=c-1={connector},c-2=127.0.0.1:1"),
+        format!("--connector-addr={any_connector}"),
+    ];
+    let web = Web::start(&["--proxy", &gate, &connector, &any]).await;
+    let ways = [("/gate", &mut at_gate), ("/ws/c-1", &mut at_connector), ("/ws?:80", &mut at_any)];
+    for (path, arrivals) in ways {
         let mut client = dial(&web, path).await.unwrap();
         let mut server = arrival(arrivals).await.socket;
         let long = Message::binary(vec![7; 300_000]);
@@ -112,7 +117,7 @@ async fn bytes_go_both_ways_unchanged() {
         drop((client, server));
         until_open(&web, 0).await;
     }
-    assert_eq!(count(&web, TunnelResult::Opened), 2);
+    assert_eq!(count(&web, TunnelResult::Opened), 3);
     web.stop().await;
 }
 
@@ -145,10 +150,28 @@ async fn a_trusted_proxys_word_goes_on_and_its_own_address_is_appended() {
     for value in ["1.1.1.1, 203.0.113.7", "10.0.0.1"] {
         request.headers_mut().append("x-forwarded-for", value.parse().unwrap());
     }
+    request.headers_mut().insert("x-forwarded-host", "chat.example".parse().unwrap());
     let stream = TcpStream::connect(web.addr).await.unwrap();
     client_async(request, stream).await.unwrap();
-    let forwarded_for = arrival(&mut arrivals).await.forwarded_for;
+    let Arrival { forwarded_for, headers, .. } = arrival(&mut arrivals).await;
     assert_eq!(forwarded_for, ["1.1.1.1, 203.0.113.7", "10.0.0.1", "127.0.0.1"]);
+    assert_eq!(headers["x-forwarded-host"], "chat.example");
+    web.stop().await;
+}
+
+#[tokio::test]
+async fn any_connector_is_at_the_path_that_was_asked_for_and_only_behind_the_proxy() {
+    let (connector, mut arrivals) = backend().await;
+    let flags = [format!("--connector-addr={connector}"), "--advertise-path=/to/chat".into()];
+    let flags = flags.each_ref().map(String::as_str);
+    let web = Web::start(&["--proxy", flags[0], flags[1]]).await;
+    let _client = dial(&web, "/to/chat").await.unwrap();
+    assert_eq!(arrival(&mut arrivals).await.path, "/");
+    assert_eq!(status(dial(&web, "/ws").await).status(), 404);
+    assert_eq!(status(dial(&web, "/ws/connector-1").await).status(), 404);
+    web.stop().await;
+    let web = Web::start(&flags).await;
+    assert_eq!(status(dial(&web, "/to/chat").await).status(), 404);
     web.stop().await;
 }
 

@@ -141,7 +141,7 @@ async fn announcements(connector: &Connector) -> tonic::Streaming<AnnounceRespon
 
 #[tokio::test]
 async fn announcements_come_at_once_twice_a_second_and_on_change() {
-    let args = ["--advertise=chat.example:443"];
+    let args = ["--advertise=chat.example:443", "--connections-max=5000"];
     let s = Scene::start_with(Options { args: &args, ..Options::default() }, &["ann"]).await;
     let mut stream = announcements(&s.connector).await;
     let mut next = async || soon("news", stream.message()).await.unwrap().unwrap();
@@ -152,6 +152,7 @@ async fn announcements_come_at_once_twice_a_second_and_on_change() {
         port: 443,
         sessions: 1,
         draining: false,
+        sessions_max: 5000,
     };
     assert_eq!(first, expected);
     let started = Instant::now();

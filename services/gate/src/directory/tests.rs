@@ -6,6 +6,7 @@ fn announce(id: &str, draining: bool) -> Announcement {
         host: format!("{id}.test"),
         port: 3050,
         sessions: 0,
+        sessions_max: 0,
         draining,
     };
     raw.try_into().unwrap()
@@ -71,10 +72,86 @@ fn the_choice_is_that_of_the_original() {
     for (uid, expected) in
         [("alice", 2), ("bob", 2), ("eve", 1), ("a", 1), ("张三", 1), ("José😀", 0), ("", 0)]
     {
-        assert_eq!(slot(uid, 3), Some(expected), "{uid}");
+        assert_eq!(slots(uid, 3).unwrap().0, expected, "{uid}");
     }
-    assert_eq!(slot("alice", 1), Some(0));
-    assert_eq!(slot("alice", 0), None);
+    assert_eq!(slots("alice", 1), Some((0, 0)));
+    assert_eq!(slots("alice", 0), None);
+}
+
+/// A directory of connectors `c0`, `c1` …, each with its sessions and its limit, and when
+/// they said so.
+fn crowded(loads: &[(u64, u64)]) -> (Directory, Instant) {
+    let now = Instant::now();
+    let mut directory = Directory::default();
+    let names: Vec<String> = (0..loads.len()).map(|number| format!("c{number}")).collect();
+    let listed = names.iter().map(|addr| Connector { id: None, addr: addr.clone() });
+    directory.list(&listed.collect::<Vec<_>>());
+    for (name, (sessions, sessions_max)) in names.iter().zip(loads) {
+        let (sessions, sessions_max) = (*sessions, *sessions_max);
+        let said = Announcement { sessions, sessions_max, ..announce(name, false) };
+        directory.hear(name, said, now);
+    }
+    (directory, now)
+}
+
+/// How many of a thousand users are sent to each connector.
+#[track_caller]
+fn shares(loads: &[(u64, u64)]) -> Vec<u64> {
+    let (directory, now) = crowded(loads);
+    let mut shares = vec![0; loads.len()];
+    for user in 0..1000 {
+        let chosen = directory.choose(&format!("user-{user}"), now).unwrap();
+        let number: usize = chosen.id.as_str()[1..].parse().unwrap();
+        shares[number] += 1;
+    }
+    shares
+}
+
+#[test]
+fn users_stay_where_they_are_while_connectors_are_about_as_full_as_each_other() {
+    let (empty, now) = crowded(&[(0, 0); 3]);
+    for loads in [
+        [(64, 0), (0, 0), (0, 0)],
+        [(1250, 0), (1000, 0), (1100, 0)],
+        [(1000, 5000), (450, 2000), (2100, 10_000)],
+    ] {
+        let (loaded, _) = crowded(&loads);
+        for user in ["alice", "bob", "eve", "a", "b", "c", "d", "e", "f"] {
+            let chosen = |directory: &Directory| directory.choose(user, now).unwrap().id.clone();
+            assert_eq!(chosen(&loaded), chosen(&empty), "{user} at {loads:?}");
+        }
+    }
+}
+
+#[test]
+fn one_that_is_much_emptier_gets_more_than_its_share() {
+    // The two others' users, half of whom have it as their second choice.
+    let shares_of = shares(&[(5000, 0), (5000, 0), (0, 0)]);
+    assert!((600..730).contains(&shares_of[2]), "{shares_of:?}");
+    assert!(shares_of[0] > 120 && shares_of[1] > 120, "{shares_of:?}");
+    // Half full each, though one has ten times as many.
+    let shares_of = shares(&[(5000, 10_000), (500, 1000)]);
+    assert!(shares_of[1] > 400 && shares_of[0] > 400, "{shares_of:?}");
+    assert_eq!(shares(&[(9000, 10_000), (500, 1000)])[0], 0);
+}
+
+#[test]
+fn a_full_one_is_named_only_if_all_are() {
+    assert_eq!(shares(&[(1000, 1000), (1000, 1000), (999, 1000), (1000, 1000)]), [0, 0, 1000, 0]);
+    let all_full = shares(&[(1000, 1000); 2]);
+    assert!(all_full[0] > 400 && all_full[1] > 400, "{all_full:?}");
+    assert_eq!(shares(&[(1000, 1000)]), [1000]);
+}
+
+#[test]
+fn the_second_choice_is_another_and_any_other() {
+    let mut seen = std::collections::BTreeSet::new();
+    for user in 0..1000 {
+        let (first, second) = slots(&format!("user-{user}"), 4).unwrap();
+        assert!(first != second && first < 4 && second < 4);
+        seen.insert((first, second));
+    }
+    assert_eq!(seen.len(), 12, "{seen:?}");
 }
 
 #[test]

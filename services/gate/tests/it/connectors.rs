@@ -118,6 +118,7 @@ async fn connectors_are_listed_whatever_their_state() {
         port: 3050,
         state: ConnectorState::Ready.into(),
         sessions: 7,
+        sessions_max: 1000,
     };
     let down = Connector {
         id: "zed".into(),

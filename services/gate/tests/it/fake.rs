@@ -33,6 +33,7 @@ fn announcement(id: &str) -> AnnounceResponse {
         host: format!("{id}.test"),
         port: 3050,
         sessions: 7,
+        sessions_max: 1000,
         draining: false,
     }
 }

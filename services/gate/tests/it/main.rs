@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods, reason = "a test makes its own world")]
 
 mod access;
+mod advertise;
 mod before;
 mod connectors;
 mod fake;

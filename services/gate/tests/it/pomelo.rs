@@ -4,8 +4,12 @@ use std::{net::SocketAddr, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use futures::{SinkExt, StreamExt};
+use http::Request;
 use tokio::{net::TcpStream, time::timeout};
-use tokio_tungstenite::{WebSocketStream, client_async, tungstenite};
+use tokio_tungstenite::{
+    WebSocketStream, client_async,
+    tungstenite::{self, client::IntoClientRequest},
+};
 use wire::{Kind, Message, PushRoute, RawId};
 
 use crate::{Gate, fake::Fake};
@@ -17,10 +21,17 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) async fn connect(addr: SocketAddr) -> Self {
+        let url = format!("ws://{addr}/");
+        let hello = r#"{"sys":{"type":"js-websocket","version":"0.0.1"}}"#;
+        Self::connect_as(addr, url.into_client_request().unwrap(), hello).await
+    }
+
+    /// Connects with a request and a handshake of one's own.
+    pub(crate) async fn connect_as(addr: SocketAddr, request: Request<()>, hello: &str) -> Self {
         let stream = TcpStream::connect(addr).await.unwrap();
-        let (socket, _) = client_async(format!("ws://{addr}/"), stream).await.unwrap();
+        let (socket, _) = client_async(request, stream).await.unwrap();
         let mut client = Self { socket, requests: 0 };
-        client.send(Kind::Handshake, br#"{"sys":{"type":"js-websocket","version":"0.0.1"}}"#).await;
+        client.send(Kind::Handshake, hello.as_bytes()).await;
         let (kind, body) = client.next().await.unwrap();
         assert_eq!(kind, Kind::Handshake);
         let greeting: serde_json::Value = serde_json::from_slice(&body).unwrap();
