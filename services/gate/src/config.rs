@@ -41,6 +41,10 @@ pub struct Config {
     )]
     pub connectors: List<Connector>,
 
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would become the help text")]
+    pub discovery: cluster::DiscoveryOptions,
+
     /// What clients are told.
     #[command(flatten)]
     pub protocol: frontend::ProtocolOptions,

@@ -237,6 +237,7 @@ impl Config {
             tls: self.tls.clone(),
             access: self.access.clone(),
             chassis: self.chassis.clone(),
+            ..defaults()
         }
     }
 
