@@ -80,8 +80,9 @@ resources:
 startupProbe:
   httpGet: { path: /startupz, port: admin }
   periodSeconds: 1
-  # A shard waits at its start until the database is there.
-  failureThreshold: {{ eq $component "chat" | ternary 600 60 }}
+  # A start waits until the database is there, and until the API server or the last
+  # start says who the peers are.
+  failureThreshold: {{ eq $component "web-server" | ternary 60 600 }}
 readinessProbe:
   httpGet: { path: /readyz, port: admin }
   periodSeconds: 2

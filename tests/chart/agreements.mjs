@@ -49,6 +49,7 @@ function metrics() {
     "web-server": ["web_server_"],
     "crates/frontend": ["gate_", "connector_"],
     "crates/chassis": [""],
+    "crates/cluster": [""],
   };
   const register = /\.register(?:_with_unit)?\(\s*"(\w+)",[^;]*?\)(?=;)|encode_descriptor\(\s*"(\w+)"/g;
   return new Set(Object.entries(places).flatMap(([place, prefixes]) =>

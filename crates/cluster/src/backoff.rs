@@ -15,6 +15,7 @@ const LONGEST: Duration = Duration::from_secs(1);
 pub struct Backoff {
     jitter: Jitter,
     bound: Duration,
+    longest: Duration,
 }
 
 impl fmt::Debug for Backoff {
@@ -27,14 +28,19 @@ impl Backoff {
     /// Starts at the shortest bound.
     #[must_use]
     pub fn new(jitter: Jitter) -> Self {
-        Self { jitter, bound: FIRST }
+        Self::up_to(LONGEST, jitter)
+    }
+
+    /// As [`Backoff::new`], with a bound that grows to `longest`.
+    pub(crate) fn up_to(longest: Duration, jitter: Jitter) -> Self {
+        Self { jitter, bound: FIRST, longest }
     }
 
     /// Returns how long to wait now, and doubles the bound.
     #[must_use]
     pub fn wait(&mut self) -> Duration {
         let wait = (self.jitter)(self.bound);
-        self.bound = (self.bound * 2).min(LONGEST);
+        self.bound = (self.bound * 2).min(self.longest);
         wait
     }
 

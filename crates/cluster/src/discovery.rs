@@ -18,7 +18,7 @@ use tonic_health::pb::{
     health_client::HealthClient,
 };
 
-use crate::{Backoff, Jitter, List, Shard, View};
+use crate::{Backoff, Jitter, Shard, Source, View};
 
 /// Where views come from.
 ///
@@ -53,26 +53,27 @@ const CHAT: &str = "chat.v1.ChatService";
 ///
 /// A shard is ready when it says SERVING. It is not ready as soon as it says
 /// anything else, and when its watch has failed for [`LOST_AFTER`]: a shard that
-/// restarts faster stays in the view.
+/// restarts faster stays in the view. Who lists them, an operator or Kubernetes, is the
+/// [`Source`]'s matter.
 #[derive(Clone, Debug)]
-pub struct StaticDiscovery {
+pub struct HealthDiscovery {
     view: watch::Receiver<View>,
 }
 
-impl Discovery for StaticDiscovery {
+impl Discovery for HealthDiscovery {
     fn view(&self) -> watch::Receiver<View> {
         self.view.clone()
     }
 }
 
-impl StaticDiscovery {
+impl HealthDiscovery {
     /// Makes the discovery and the future that runs it, which the caller spawns
     /// and drops at shutdown: it never ends by itself.
     ///
     /// `me` is this process if it is a shard: it is always in its own view, is not
     /// watched, and need not be listed; if it is, the list's address counts.
     pub fn new(
-        shards: List<Shard>,
+        shards: Source<Shard>,
         me: Option<Shard>,
         dial: Dial,
         jitter: Jitter,
@@ -80,11 +81,11 @@ impl StaticDiscovery {
         Self::of(CHAT, shards, me, dial, jitter)
     }
 
-    /// As [`StaticDiscovery::new`], for servers that are ready when `service`, a full
+    /// As [`HealthDiscovery::new`], for servers that are ready when `service`, a full
     /// name such as `time.v1.TimeService`, is.
     pub fn of(
         service: &'static str,
-        servers: List<Shard>,
+        servers: Source<Shard>,
         me: Option<Shard>,
         dial: Dial,
         jitter: Jitter,
@@ -106,7 +107,7 @@ struct Watches {
 }
 
 impl Watches {
-    async fn run(self, shards: List<Shard>) {
+    async fn run(self, shards: Source<Shard>) {
         let (mut listed, follow) = shards.watch();
         let mut follow = pin!(follow.fuse());
         let mut watched: HashMap<Shard, DropGuard> = HashMap::new();

@@ -1,7 +1,8 @@
-//! Follows the file of a list.
+//! Lists as they are and will be; and who follows the file of one.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
+use futures::future::BoxFuture;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -9,6 +10,45 @@ use crate::{Entry, List, list::File};
 
 /// How often a list's file is read.
 const POLL_EVERY: Duration = Duration::from_secs(1);
+
+/// A list that may change, whoever makes it: an operator ([`List`]), or Kubernetes
+/// ([`DiscoveryOptions`](crate::DiscoveryOptions)).
+pub struct Source<T> {
+    entries: watch::Receiver<Arc<[T]>>,
+    follow: BoxFuture<'static, ()>,
+}
+
+impl<T> Source<T> {
+    pub(crate) fn new(entries: watch::Receiver<Arc<[T]>>, follow: BoxFuture<'static, ()>) -> Self {
+        Self { entries, follow }
+    }
+
+    /// The entries as they are now.
+    #[must_use]
+    pub fn entries(&self) -> Arc<[T]> {
+        Arc::clone(&self.entries.borrow())
+    }
+
+    /// The entries as they are and will be, and the future that follows them: run it
+    /// until shutdown. It ends when nobody listens any more.
+    #[must_use]
+    pub fn watch(self) -> (watch::Receiver<Arc<[T]>>, BoxFuture<'static, ()>) {
+        (self.entries, self.follow)
+    }
+}
+
+impl<T> fmt::Debug for Source<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Source")
+    }
+}
+
+impl<T: Entry> From<List<T>> for Source<T> {
+    fn from(list: List<T>) -> Self {
+        let (entries, follow) = list.watch();
+        Self { entries, follow: Box::pin(follow) }
+    }
+}
 
 impl<T: Entry> List<T> {
     /// Returns the entries as they are and will be, and the future that follows

@@ -28,6 +28,10 @@ pub struct Config {
     )]
     pub shards: List<Shard>,
 
+    /// Who lists the shards.
+    #[command(flatten)]
+    pub discovery: cluster::DiscoveryOptions,
+
     /// Names that one room may hold; further ones are refused
     #[arg(long, env = "SHADDOCK_ROOM_MEMBERS_MAX", value_name = "COUNT", default_value = "20000")]
     pub room_members_max: NonZeroUsize,

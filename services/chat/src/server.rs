@@ -1,8 +1,8 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context;
-use chassis::{App, Listener, Policy, StartError};
-use cluster::{Discovery, StaticDiscovery};
+use chassis::{App, Listener, Policy, StartError, Stopped};
+use cluster::{Discovery, HealthDiscovery, Source};
 use room::Limits;
 use rpc::{
     AccessLayer, Health,
@@ -46,7 +46,7 @@ impl Server {
         Self::bind_with(config, app, None, None).await
     }
 
-    /// As [`Server::bind`], with a view from elsewhere than the static list, or with
+    /// As [`Server::bind`], with a view from elsewhere than the options say, or with
     /// a log that others share, and that they keep short.
     ///
     /// # Errors
@@ -68,14 +68,18 @@ impl Server {
                 (Arc::clone(&keeper) as Arc<dyn Store>, Some(keeper))
             }
         };
+        let discovery = match discovery {
+            Some(discovery) => Ok(discovery),
+            None => Err(listed(config, app).await?),
+        };
         let listener = app.net().listen(config.grpc_addr, "--grpc-addr").await?;
         let grpc_addr = listener.local_addr()?;
         let metrics = Metrics::register(app.registry());
         let me = me(config, grpc_addr)?;
         let world = app.world().clone();
         let view = match discovery {
-            Some(discovery) => discovery.view(),
-            None => discover(config, &me, app).view(),
+            Ok(discovery) => discovery.view(),
+            Err(shards) => discover(shards, &me, app).view(),
         };
         let limits = Limits {
             members_max: config.room_members_max.get(),
@@ -174,7 +178,13 @@ async fn drain(shard: Shard, mut health: Health) {
     }
 }
 
+/// This shard as it sees itself. No other is told its address from here; in its own
+/// view, that of the list takes its place once it is listed.
 fn me(config: &Config, grpc_addr: SocketAddr) -> Result<cluster::Shard, StartError> {
+    if config.discovery.is_kubernetes() {
+        let addr = config.discovery.own_addr(grpc_addr).to_string();
+        return Ok(cluster::Shard { id: config.shard_id.clone(), addr });
+    }
     let listed = config.shards.entries().iter().find(|shard| shard.id == config.shard_id);
     match listed {
         Some(me) => Ok(me.clone()),
@@ -185,15 +195,24 @@ fn me(config: &Config, grpc_addr: SocketAddr) -> Result<cluster::Shard, StartErr
     }
 }
 
-fn discover(config: &Config, me: &cluster::Shard, app: &App) -> StaticDiscovery {
+/// All shards, as soon as they are listed.
+async fn listed(config: &Config, app: &mut App) -> anyhow::Result<Source<cluster::Shard>> {
+    let rng = app.world().rng.clone();
+    let jitter: cluster::Jitter = Arc::new(move |max| rng.up_to(max));
+    let opening = config.discovery.shards(&config.shards, app.registry(), jitter);
+    let open = opening.open(|what| app.waits_for(what));
+    let opened = app.shutdown().run_until_cancelled(open).await.ok_or(Stopped)?;
+    Ok(opened.map_err(StartError)?)
+}
+
+fn discover(shards: Source<cluster::Shard>, me: &cluster::Shard, app: &App) -> HealthDiscovery {
     let (net, rng) = (app.net().clone(), app.world().rng.clone());
     let dial: cluster::Dial = Arc::new(move |addr| {
         let net = net.clone();
         Box::pin(async move { net.channel(&addr).await })
     });
     let jitter: cluster::Jitter = Arc::new(move |max| rng.up_to(max));
-    let (discovery, run) =
-        StaticDiscovery::new(config.shards.clone(), Some(me.clone()), dial, jitter);
+    let (discovery, run) = HealthDiscovery::new(shards, Some(me.clone()), dial, jitter);
     let shutdown = app.shutdown();
     app.tasks().spawn("discovery", Policy::Critical, async move {
         shutdown.run_until_cancelled(run).await;

@@ -42,6 +42,10 @@ pub struct Config {
     )]
     pub shards: List<Shard>,
 
+    /// Who lists the shards.
+    #[command(flatten)]
+    pub discovery: cluster::DiscoveryOptions,
+
     /// How often clients have to send a heartbeat; one that is silent for twice
     /// as long is closed
     #[arg(long, env = "SHADDOCK_HEARTBEAT", value_name = "SECONDS", default_value = "3", value_parser = clap::value_parser!(u16).range(1..=3600))]

@@ -1,8 +1,8 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context;
-use chassis::{App, Listener, Policy, StartError};
-use cluster::{Discovery, StaticDiscovery};
+use chassis::{App, Listener, Policy, StartError, Stopped};
+use cluster::{Discovery, HealthDiscovery};
 use frontend::{Paces, Rate};
 use tokio_util::sync::CancellationToken;
 
@@ -41,12 +41,12 @@ impl Server {
     /// # Errors
     ///
     /// [`StartError`] for a port in use, an unreadable token, or no address that
-    /// the gate could send clients to.
+    /// the gate could send clients to; [`Stopped`].
     pub async fn bind(config: &Config, app: &mut App) -> anyhow::Result<Self> {
         Self::bind_with(config, app, None).await
     }
 
-    /// As [`Server::bind`], with a view from elsewhere than the static list.
+    /// As [`Server::bind`], with a view from elsewhere than the options say.
     ///
     /// # Errors
     ///
@@ -64,6 +64,11 @@ impl Server {
             false => profile,
         });
         let tls = config.tls.load(app)?;
+        // First: whoever finds a port open finds a connector that knows the shards.
+        let view = match discovery {
+            Some(discovery) => discovery.view(),
+            None => discover(config, app).await?.view(),
+        };
         let listener = app.net().listen(config.listen_addr, "--listen-addr").await?;
         let client_addr = listener.local_addr()?;
         let (host, port) = advertised(config, client_addr)?;
@@ -71,10 +76,6 @@ impl Server {
         let grpc_addr = grpc.local_addr()?;
         let metrics = Metrics::register(app.registry());
         let client_metrics = frontend::Metrics::register(app.registry(), "connector");
-        let view = match discovery {
-            Some(discovery) => discovery.view(),
-            None => discover(config, app).view(),
-        };
         let (world, shutdown, tasks) = (app.world().clone(), app.shutdown(), app.tasks().clone());
         let deadlines = Deadlines::new(config.request_timeout);
         let hub = Hub::new(world.clone(), metrics, deadlines, config.frontend.outbox_max.get());
@@ -214,17 +215,21 @@ fn advertised(config: &Config, client_addr: SocketAddr) -> Result<(String, u16),
     }
 }
 
-fn discover(config: &Config, app: &App) -> StaticDiscovery {
+async fn discover(config: &Config, app: &mut App) -> anyhow::Result<HealthDiscovery> {
     let (net, rng) = (app.net().clone(), app.world().rng.clone());
     let dial: cluster::Dial = Arc::new(move |addr| {
         let net = net.clone();
         Box::pin(async move { net.channel(&addr).await })
     });
     let jitter: cluster::Jitter = Arc::new(move |max| rng.up_to(max));
-    let (discovery, run) = StaticDiscovery::new(config.shards.clone(), None, dial, jitter);
+    let opening = config.discovery.shards(&config.shards, app.registry(), Arc::clone(&jitter));
+    let open = opening.open(|what| app.waits_for(what));
+    let shards = app.shutdown().run_until_cancelled(open).await.ok_or(Stopped)?;
+    let shards = shards.map_err(StartError)?;
+    let (discovery, run) = HealthDiscovery::new(shards, None, dial, jitter);
     let shutdown = app.shutdown();
     app.tasks().spawn("discovery", Policy::Critical, async move {
         shutdown.run_until_cancelled(run).await;
     });
-    discovery
+    Ok(discovery)
 }

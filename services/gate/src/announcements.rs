@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use chassis::{Policy, Tasks, World};
-use cluster::{Backoff, Connector, List};
+use cluster::{Backoff, Connector, Source};
 use rpc::{
     Access,
     connector::v1::{AnnounceRequest, connector_service_client::ConnectorServiceClient},
@@ -57,7 +57,7 @@ enum Lost {
 
 impl Listening {
     /// Hears all connectors of the list as it is and will be, until shutdown.
-    pub(crate) async fn run(self, connectors: List<Connector>) {
+    pub(crate) async fn run(self, connectors: Source<Connector>) {
         let (mut listed, follow) = connectors.watch();
         let shutdown = self.shutdown.clone();
         let keep = async {

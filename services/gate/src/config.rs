@@ -43,6 +43,10 @@ pub struct Config {
     )]
     pub connectors: List<Connector>,
 
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would become the help text")]
+    pub discovery: cluster::DiscoveryOptions,
+
     /// Where clients are sent. Whichever it is, a connector is chosen, and if there is
     /// none, the client is told so
     #[arg(

@@ -5,8 +5,8 @@ use std::{
 };
 
 use anyhow::Context;
-use chassis::{App, Listener, Policy, StartError};
-use cluster::{Connector, List};
+use chassis::{App, Listener, Policy, StartError, Stopped};
+use cluster::{Connector, Source};
 use rpc::{
     AccessLayer, Health,
     gate::v1::gate_service_server::{GateServiceServer, SERVICE_NAME},
@@ -36,7 +36,7 @@ pub struct Server {
     grpc_addr: SocketAddr,
     grpc: Listener,
     frontend: frontend::Server<Clients>,
-    connectors: List<Connector>,
+    connectors: Source<Connector>,
     listening: Listening,
 }
 
@@ -46,7 +46,7 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// [`StartError`]: a port in use, an unreadable token.
+    /// [`StartError`]: a port in use, an unreadable token; [`Stopped`].
     pub async fn bind(config: &Config, app: &mut App) -> anyhow::Result<Self> {
         Self::bind_with(config, app, None).await
     }
@@ -66,12 +66,14 @@ impl Server {
         let way = Arc::new(Way::new(config.advertise, &config.advertise_options)?);
         let access = config.access.load(config.grpc_addr).map_err(StartError)?;
         let tls = config.tls.load(app)?;
+        // First: whoever finds a port open finds a gate that knows whom to name.
+        let connectors = listed(config, app).await?;
         let clients = app.net().listen(config.listen_addr, "--listen-addr").await?;
         let grpc = app.net().listen(config.grpc_addr, "--grpc-addr").await?;
 
         let world = app.world().clone();
         let directory = Arc::new(RwLock::new(Directory::default()));
-        directory.write().expect("new").list(config.connectors.entries());
+        directory.write().expect("new").list(&connectors.entries());
         let metrics = Metrics::register(app.registry(), Arc::clone(&directory), world.clock);
         let before = before.map(|hook| Before::new(hook, metrics.clone(), world.clock));
         let client_metrics = frontend::Metrics::register(app.registry(), "gate");
@@ -102,7 +104,7 @@ impl Server {
                 closing: shutdown.clone(),
                 shutdown: shutdown.clone(),
             },
-            connectors: config.connectors.clone(),
+            connectors,
             listening: Listening { gate, access, metrics, world, tasks, shutdown },
         })
     }
@@ -161,6 +163,16 @@ impl Server {
         };
         tokio::try_join!(grpc, clients).map(|((), ())| ())
     }
+}
+
+/// The connectors, as soon as they are listed.
+async fn listed(config: &Config, app: &mut App) -> anyhow::Result<Source<Connector>> {
+    let rng = app.world().rng.clone();
+    let jitter: cluster::Jitter = Arc::new(move |max| rng.up_to(max));
+    let opening = config.discovery.connectors(&config.connectors, app.registry(), jitter);
+    let open = opening.open(|what| app.waits_for(what));
+    let opened = app.shutdown().run_until_cancelled(open).await.ok_or(Stopped)?;
+    Ok(opened.map_err(StartError)?)
 }
 
 /// Waits for shutdown and tells health watchers before connections are told to end.

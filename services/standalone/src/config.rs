@@ -267,6 +267,7 @@ impl Config {
             tls: self.tls.clone(),
             access: self.access.clone(),
             chassis: self.chassis.clone(),
+            ..defaults()
         }
     }
 

@@ -1,8 +1,8 @@
-//! `StaticDiscovery` over tonic's own health service on real sockets.
+//! `HealthDiscovery` over tonic's own health service on real sockets.
 
 use std::{net::SocketAddr, time::Duration};
 
-use cluster::{Discovery, LOST_AFTER, List, Shard, StaticDiscovery, View};
+use cluster::{Discovery, HealthDiscovery, LOST_AFTER, List, Shard, View};
 use tokio::{
     net::TcpListener,
     runtime::Runtime,
@@ -85,7 +85,7 @@ fn shard(id: &str, addr: &dyn std::fmt::Display) -> Shard {
 
 fn discover(shards: &[Shard], me: Option<Shard>) -> watch::Receiver<View> {
     let list = List::fixed(shards.iter().cloned());
-    let (discovery, run) = StaticDiscovery::new(list, me, dial(), jitter());
+    let (discovery, run) = HealthDiscovery::new(list.into(), me, dial(), jitter());
     tokio::spawn(run);
     discovery.view()
 }
@@ -168,7 +168,8 @@ async fn servers_of_another_service_are_ready_when_that_service_is() {
     process.say(ServingStatus::NotServing).await;
     process.health.set_service_status(TIME, ServingStatus::Serving).await;
     let listed = [shard("a", &process.addr)];
-    let (discovery, run) = StaticDiscovery::of(TIME, List::fixed(listed), None, dial(), jitter());
+    let (discovery, run) =
+        HealthDiscovery::of(TIME, List::fixed(listed).into(), None, dial(), jitter());
     tokio::spawn(run);
     let mut view = discovery.view();
     until(&mut view, |view| ids(view) == "a").await;
@@ -182,8 +183,8 @@ async fn a_list_that_changes_changes_the_view() {
     let (one, two) = (Process::start(anywhere()).await, Process::start(anywhere()).await);
     let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("discovered");
     std::fs::write(&path, format!("a={}\n", one.addr)).unwrap();
-    let list = format!("@{}", path.display()).parse().unwrap();
-    let (discovery, run) = StaticDiscovery::new(list, None, dial(), jitter());
+    let list: List<Shard> = format!("@{}", path.display()).parse().unwrap();
+    let (discovery, run) = HealthDiscovery::new(list.into(), None, dial(), jitter());
     tokio::spawn(run);
     let mut view = discovery.view();
     until(&mut view, |view| ids(view) == "a").await;

@@ -8,7 +8,7 @@ use std::{
 
 use async_trait::async_trait;
 use chassis::{App, Policy, StartError, World};
-use cluster::{Discovery, Shard, StaticDiscovery, View};
+use cluster::{Discovery, HealthDiscovery, Shard, View};
 use gate::BeforeEntry;
 use model::{ShardId, UserName};
 use rpc::Access;
@@ -97,8 +97,8 @@ impl Asker {
             Box::pin(async move { net.channel(&addr).await })
         });
         let jitter: cluster::Jitter = Arc::new(move |max| rng.up_to(max));
-        let servers = config.time_servers.clone();
-        let (discovery, run) = StaticDiscovery::of(SERVICE_NAME, servers, None, dial, jitter);
+        let servers = config.time_servers.clone().into();
+        let (discovery, run) = HealthDiscovery::of(SERVICE_NAME, servers, None, dial, jitter);
         let shutdown = app.shutdown();
         app.tasks().spawn("time_servers", Policy::Critical, async move {
             shutdown.run_until_cancelled(run).await;

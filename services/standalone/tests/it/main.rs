@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 #![allow(clippy::disallowed_methods, reason = "a test owns its sockets and tasks by ending")]
 
+mod kubernetes;
 mod proxy;
 
 use std::{net::SocketAddr, time::Duration};
