@@ -80,7 +80,7 @@ fn parse_package_max(raw: &str) -> Result<NonZeroU32, String> {
 
 impl Options {
     /// How many connections may be held at once.
-    pub(crate) fn connections_max(&self) -> usize {
+    pub fn connections_max(&self) -> usize {
         self.connections_max.map_or_else(default_connections_max, NonZeroUsize::get)
     }
 
