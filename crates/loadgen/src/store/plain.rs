@@ -77,8 +77,10 @@ pub(super) async fn postgres(server: &PostgresServer, work: &Work) -> anyhow::Re
     let mut connected = tokio::task::JoinSet::new();
     connected.spawn(connection);
     let insert = "insert into plain (room, seq, term, kind, author, author_name, cmid, dedup, digest, body, at)
-        select room, seq, 1, 0, $5, $6, cmid, dedup, dedup, $7, 5
-        from unnest($1::int8[], $2::int8[], $3::bytea[], $4::int8[]) as i (room, seq, cmid, dedup)
+        select room, seq, 1, 0, author, author_name, cmid, dedup, digest, body, 5
+        from unnest($1::int8[], $2::int8[], $3::bytea[], $4::int8[], $5::bytea[], $6::bytea[],
+            $7::int8[], $8::bytea[])
+        as i (room, seq, cmid, dedup, author, author_name, digest, body)
         order by room, seq";
     let insert = client.prepare(insert).await?;
     let (clock, body) = (Clock::real(), vec![b'x'; work.content]);
@@ -96,8 +98,13 @@ pub(super) async fn postgres(server: &PostgresServer, work: &Work) -> anyhow::Re
         let seq: Vec<i64> = batch.iter().map(|row| row.seq).collect();
         let cmid: Vec<&[u8]> = batch.iter().map(|row| &row.cmid[..]).collect();
         let dedup: Vec<i64> = batch.iter().map(|row| row.dedup).collect();
+        // Each row has its own, in a chat.
+        let (authors, names) = (vec![&AUTHOR[..]; batch.len()], vec![NAME; batch.len()]);
+        let bodies = vec![&body[..]; batch.len()];
         let sent = clock.now();
-        client.execute(&insert, &[&room, &seq, &cmid, &dedup, &&AUTHOR[..], &NAME, &body]).await?;
+        client
+            .execute(&insert, &[&room, &seq, &cmid, &dedup, &authors, &names, &dedup, &bodies])
+            .await?;
         latencies.push(clock.now() - sent);
     }
     let cpu = postgres_cpu(server)? - cpu;
