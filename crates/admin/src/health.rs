@@ -2,7 +2,7 @@
 
 use std::{io::Write, time::Duration};
 
-use chassis::{Net, World};
+use chassis::{GrpcTlsOptions, Net, World};
 use futures::{StreamExt, stream};
 use tonic::{Status, Streaming, transport::Channel};
 use tonic_health::pb::{
@@ -21,6 +21,9 @@ pub(crate) struct Options {
     /// gRPC addresses of any services of ours; a name stands for all of its addresses
     #[arg(value_name = "HOST:PORT", required = true)]
     addrs: Vec<String>,
+
+    #[command(flatten)]
+    tls: GrpcTlsOptions,
 }
 
 /// How long one address may take, connecting included.
@@ -45,7 +48,7 @@ struct Row {
 
 /// Asks all and prints what they say. True if all are well.
 pub(crate) async fn run(options: &Options) -> anyhow::Result<bool> {
-    let World { net, .. } = World::real();
+    let net = options.tls.secure(World::real().net)?;
     let mut asked = Vec::new();
     for name in &options.addrs {
         match names::addresses(&net, name, PATIENCE).await {

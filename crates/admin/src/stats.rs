@@ -2,7 +2,7 @@
 
 use std::{io::Write, num::NonZeroUsize, path::PathBuf, time::Duration};
 
-use chassis::{StartError, World};
+use chassis::{GrpcTlsOptions, StartError, World};
 use cluster::{Connector, List, Shard};
 use rpc::Operator;
 use serde_json::{Map, Value, json};
@@ -41,6 +41,9 @@ pub(crate) struct Options {
     #[arg(long, env = "SHADDOCK_ADMIN_TOKEN_FILE", value_name = "FILE")]
     admin_token_file: Option<PathBuf>,
 
+    #[command(flatten)]
+    tls: GrpcTlsOptions,
+
     /// How long one process may take to answer, connecting included
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = humantime::parse_duration)]
     timeout: Duration,
@@ -58,7 +61,9 @@ pub(crate) struct Options {
 pub(crate) async fn run(options: &Options) -> anyhow::Result<bool> {
     let operator = Operator::load(options.admin_token_file.as_deref()).map_err(StartError)?;
     let (timeout, parallel) = (options.timeout, options.parallel.get());
-    let asker = Asker { world: World::real(), operator, timeout, parallel };
+    let mut world = World::real();
+    world.net = options.tls.secure(world.net)?;
+    let asker = Asker { world, operator, timeout, parallel };
     let rows = asker.stats(targets(options, &asker).await).await;
     let text = if options.json { format!("{:#}\n", document(&rows)) } else { table::text(&rows) };
     std::io::stdout().lock().write_all(text.as_bytes())?;

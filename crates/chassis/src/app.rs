@@ -13,7 +13,7 @@ use tokio::{signal::unix, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Clock, Component, Hold, Net, Options, Rng, Stopper, Tasks, admin, admin::Probes, chain,
+    Clock, Component, GrpcTls, Hold, Net, Options, Rng, Stopper, Tasks, admin, admin::Probes, chain,
     component::Components, follow::Reloads, telemetry,
 };
 
@@ -90,6 +90,12 @@ impl App {
     #[must_use]
     pub fn net(&self) -> &Net {
         &self.world.net
+    }
+
+    /// Secures all gRPC of the process from now on: channels that are opened, and
+    /// connections of listeners that are not served yet.
+    pub fn secure_grpc(&mut self, tls: GrpcTls) {
+        self.world.net = self.world.net.clone().secured(tls);
     }
 
     /// The place to register metrics, before the service is ready.

@@ -20,6 +20,8 @@ mod app;
 mod clock;
 mod component;
 mod follow;
+mod grpc;
+mod grpc_tls;
 mod net;
 mod options;
 mod proxies;
@@ -35,9 +37,9 @@ pub use async_trait::async_trait;
 pub use clock::Clock;
 pub use component::Component;
 pub use follow::{ReadError, read_text};
-pub use net::{
-    BoxIo, Incoming, Io, Listen, Listener, Net, Network, Peer, ReadHalf, Stream, WriteHalf,
-};
+pub use grpc::{Incoming, Peer, PeerInfo};
+pub use grpc_tls::{CLUSTER_NAME, GrpcTls, GrpcTlsOptions};
+pub use net::{BoxIo, Io, Listen, Listener, Net, Network, ReadHalf, Stream, WriteHalf};
 pub use options::{LogFormat, Options};
 pub use proxies::{InvalidNetwork, ProxyNetwork, Unreadable, forwarded_for, is_trusted};
 pub use rng::Rng;

@@ -13,18 +13,13 @@ use std::{
     time::Duration,
 };
 
-use futures::{future::BoxFuture, stream};
-use hyper_util::rt::TokioIo;
+use futures::future::BoxFuture;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpSocket, TcpStream, tcp},
 };
-use tonic::transport::{
-    Channel, Endpoint,
-    server::{Connected, TcpConnectInfo},
-};
 
-use crate::StartError;
+use crate::{GrpcTls, StartError};
 
 /// Bytes in both directions.
 pub trait Io: AsyncRead + AsyncWrite + fmt::Debug + Send + Unpin + 'static {}
@@ -51,16 +46,20 @@ pub trait Listen: Send {
 
 /// Makes listeners and connections. Clones share.
 #[derive(Clone, Default)]
-pub struct Net(Option<Arc<dyn Network>>);
+pub struct Net {
+    pub(crate) simulated: Option<Arc<dyn Network>>,
+    /// What gRPC connections are secured with, in both directions.
+    pub(crate) grpc_tls: Option<GrpcTls>,
+}
 
 impl fmt::Debug for Net {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_some() { "Net(simulated)" } else { "Net(real)" })
+        f.write_str(if self.simulated.is_some() { "Net(simulated)" } else { "Net(real)" })
     }
 }
 
 /// Connecting to a peer that is up takes far less; a deleted pod's address takes for ever.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A peer that is silent for a minute is asked whether it is there; one that does
 /// not answer for another is gone.
@@ -76,13 +75,13 @@ impl Net {
     /// TCP on this machine.
     #[must_use]
     pub fn real() -> Self {
-        Self(None)
+        Self::default()
     }
 
     /// A simulated network.
     #[must_use]
     pub fn simulated(network: Arc<dyn Network>) -> Self {
-        Self(Some(network))
+        Self { simulated: Some(network), grpc_tls: None }
     }
 
     /// Takes a port.
@@ -92,7 +91,7 @@ impl Net {
     /// A port in use or an address that is not this machine's is a [`StartError`]
     /// that names `flag`.
     pub async fn listen(&self, addr: SocketAddr, flag: &str) -> Result<Listener, StartError> {
-        let listener = match &self.0 {
+        let listener = match &self.simulated {
             None => listen_tcp(addr).map(Listener::Tcp),
             Some(network) => network.listen(addr).await.map(Listener::Simulated),
         };
@@ -107,7 +106,7 @@ impl Net {
     #[allow(clippy::disallowed_methods, reason = "this is the place")]
     pub async fn dial(&self, addr: &str) -> io::Result<Stream> {
         let dial = async {
-            match &self.0 {
+            match &self.simulated {
                 None => {
                     let stream = TcpStream::connect(addr).await?;
                     stream.set_nodelay(true)?;
@@ -126,41 +125,13 @@ impl Net {
     ///
     /// What the resolver says; in a simulation, a name has none.
     pub async fn addresses(&self, addr: &str) -> io::Result<Vec<SocketAddr>> {
-        match &self.0 {
+        match &self.simulated {
             None => Ok(tokio::net::lookup_host(addr).await?.collect()),
             Some(_) => {
                 let parsed = addr.parse().map_err(|_| io::ErrorKind::NotFound)?;
                 Ok(vec![parsed])
             }
         }
-    }
-
-    /// Opens a gRPC channel to `addr`, a `host:port`. It does not reconnect by
-    /// itself once it has failed: dial again.
-    ///
-    /// # Errors
-    ///
-    /// The peer cannot be reached within 2 s.
-    pub async fn channel(&self, addr: &str) -> Result<Channel, tonic::transport::Error> {
-        let net = self.clone();
-        let dial = tower::service_fn(move |uri: http::Uri| {
-            let net = net.clone();
-            async move {
-                let authority = uri.authority().ok_or(io::ErrorKind::InvalidInput)?;
-                net.dial(authority.as_str()).await.map(TokioIo::new)
-            }
-        });
-        // A peer that vanished without a word must be noticed: links carry their
-        // own heartbeat; this one is for unary calls and health watches.
-        Endpoint::from_shared(format!("http://{addr}"))?
-            .connect_timeout(CONNECT_TIMEOUT)
-            .http2_keep_alive_interval(Duration::from_secs(2))
-            .keep_alive_timeout(Duration::from_secs(2))
-            .keep_alive_while_idle(true)
-            .initial_stream_window_size(1 << 20)
-            .initial_connection_window_size(4 << 20)
-            .connect_with_connector(dial)
-            .await
     }
 }
 
@@ -217,67 +188,6 @@ impl Listener {
                 listener.accept().await.map(|(io, peer)| (Stream::Other(io), peer))
             }
         }
-    }
-
-    /// The connections as a stream, for tonic's `serve_with_incoming_shutdown`.
-    pub fn incoming(self) -> Incoming {
-        Box::pin(stream::unfold(self, |mut listener| async move {
-            loop {
-                match listener.accept().await {
-                    Ok((stream, peer)) => return Some((Ok(Peer { stream, peer }), listener)),
-                    Err(error) => {
-                        tracing::warn!(error = %error, "accept failed");
-                        tokio::time::sleep(Duration::from_millis(50)).await;
-                    }
-                }
-            }
-        }))
-    }
-}
-
-/// Accepted gRPC connections.
-pub type Incoming = Pin<Box<dyn futures::Stream<Item = io::Result<Peer>> + Send>>;
-
-/// An accepted connection that knows its peer.
-#[derive(Debug)]
-pub struct Peer {
-    stream: Stream,
-    peer: SocketAddr,
-}
-
-impl Connected for Peer {
-    type ConnectInfo = TcpConnectInfo;
-
-    fn connect_info(&self) -> TcpConnectInfo {
-        TcpConnectInfo { local_addr: None, remote_addr: Some(self.peer) }
-    }
-}
-
-impl AsyncRead for Peer {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Peer {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 

@@ -7,11 +7,11 @@ use std::{
     task::{Context, Poll},
 };
 
+use chassis::{App, PeerInfo, StartError};
 use futures::future::{Either, Ready, ready};
 use tonic::{
     Request, Status,
     metadata::{Ascii, MetadataValue},
-    transport::server::TcpConnectInfo,
 };
 use tower::{Layer, Service};
 
@@ -28,7 +28,8 @@ pub enum Caller {
     /// People and back ends: bearer of the admin token; without one, peers on loopback.
     /// Other processes of the cluster may, too.
     Operator,
-    /// Processes of the cluster: bearer of the cluster token; without one, peers on loopback.
+    /// Processes of the cluster: bearer of the cluster token, or of a certificate of the
+    /// cluster; without a token, peers on loopback.
     Service,
 }
 
@@ -44,7 +45,7 @@ const TABLE: &[(&str, Caller)] = &[
     ("/chat.v1.ChatPeer/", Caller::Service),
 ];
 
-/// Where the tokens are.
+/// Where tokens and certificates are.
 #[derive(clap::Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Access")]
 #[group(id = "access")]
@@ -55,19 +56,36 @@ pub struct AccessOptions {
     pub admin_token_file: Option<PathBuf>,
 
     /// File with the token that the processes of the cluster show to each other;
-    /// demanded as soon as --grpc-addr is not on loopback
+    /// demanded as soon as --grpc-addr is not on loopback, unless they show
+    /// certificates
     #[arg(long, env = "SHADDOCK_CLUSTER_TOKEN_FILE", value_name = "FILE")]
     pub cluster_token_file: Option<PathBuf>,
+
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would become the help text")]
+    pub tls: chassis::GrpcTlsOptions,
 }
 
 impl AccessOptions {
-    /// Reads the tokens.
+    /// Reads the tokens and the certificates; with these, all gRPC of the process is
+    /// secured from now on.
     ///
     /// # Errors
     ///
-    /// One line that names the flag: a file that cannot be read or is empty, or no
-    /// cluster token although `grpc_addr` is not on loopback.
-    pub fn load(&self, grpc_addr: std::net::SocketAddr) -> Result<Access, String> {
+    /// One line that names the flag: a file that cannot be read or is empty, or neither
+    /// cluster token nor certificate although `grpc_addr` is not on loopback.
+    pub fn load(
+        &self,
+        grpc_addr: std::net::SocketAddr,
+        app: &mut App,
+    ) -> Result<Access, StartError> {
+        if let Some(tls) = self.tls.load(app)? {
+            app.secure_grpc(tls);
+        }
+        self.tokens(grpc_addr).map_err(StartError)
+    }
+
+    fn tokens(&self, grpc_addr: std::net::SocketAddr) -> Result<Access, String> {
         let admin =
             self.admin_token_file.as_deref().map(|f| token(f, "--admin-token-file")).transpose()?;
         let cluster = self
@@ -75,9 +93,10 @@ impl AccessOptions {
             .as_deref()
             .map(|f| token(f, "--cluster-token-file"))
             .transpose()?;
-        if cluster.is_none() && !grpc_addr.ip().is_loopback() {
+        let is_provable = cluster.is_some() || self.tls.grpc_tls_cert.is_some();
+        if !is_provable && !grpc_addr.ip().is_loopback() {
             return Err(format!(
-                "--grpc-addr {grpc_addr} is not on loopback, so --cluster-token-file is needed"
+                "--grpc-addr {grpc_addr} is not on loopback, so --cluster-token-file or --grpc-tls-cert is needed"
             ));
         }
         Ok(Access(Arc::new(Tokens { admin, cluster })))
@@ -154,8 +173,11 @@ impl Access {
         &self,
         caller: Caller,
         headers: &http::HeaderMap,
-        from_loopback: bool,
+        peer: Option<&PeerInfo>,
     ) -> Result<(), Status> {
+        if peer.is_some_and(|peer| peer.is_certified) {
+            return Ok(());
+        }
         let shown = headers.get("authorization").and_then(|value| value.to_str().ok());
         let shown = shown.and_then(|value| value.strip_prefix("Bearer "));
         let bears =
@@ -174,7 +196,7 @@ impl Access {
                 "TOKEN_NEEDED",
                 format!("this call needs the token of {flag}"),
             )),
-            None if from_loopback => Ok(()),
+            None if peer.is_some_and(PeerInfo::is_loopback) => Ok(()),
             None => Err(refusal(
                 tonic::Code::PermissionDenied,
                 "LOOPBACK_ONLY",
@@ -230,10 +252,8 @@ where
     }
 
     fn call(&mut self, request: http::Request<B>) -> Self::Future {
-        let peer =
-            request.extensions().get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr);
-        let from_loopback = peer.is_some_and(|peer| peer.ip().to_canonical().is_loopback());
-        match self.access.check(caller_of(request.uri().path()), request.headers(), from_loopback) {
+        let peer = request.extensions().get::<PeerInfo>();
+        match self.access.check(caller_of(request.uri().path()), request.headers(), peer) {
             Ok(()) => Either::Left(self.inner.call(request)),
             Err(status) => Either::Right(ready(Ok(status.into_http()))),
         }
@@ -259,12 +279,13 @@ mod tests {
         shown: Option<&str>,
         from_loopback: bool,
     ) -> &'static str {
+        let addr = if from_loopback { "[::ffff:127.0.0.1]:1" } else { "192.0.2.1:1" };
+        let peer = PeerInfo { addr: addr.parse().unwrap(), is_certified: false };
         let mut headers = http::HeaderMap::new();
         if let Some(shown) = shown {
             headers.insert("authorization", format!("Bearer {shown}").parse().unwrap());
         }
-        match access.check(caller_of(path), &headers, from_loopback).map_err(|status| status.code())
-        {
+        match access.check(caller_of(path), &headers, Some(&peer)).map_err(|status| status.code()) {
             Ok(()) => "ok",
             Err(tonic::Code::Unauthenticated) => "token needed",
             Err(_) => "loopback only",
@@ -297,6 +318,17 @@ mod tests {
     }
 
     #[test]
+    fn a_certificate_of_the_cluster_opens_everything() {
+        let closed = access(Some("admin"), Some("cluster"));
+        let addr = "192.0.2.1:1".parse().unwrap();
+        let ask = |is_certified| {
+            let peer = PeerInfo { addr, is_certified };
+            closed.check(Caller::Service, &http::HeaderMap::new(), Some(&peer)).is_ok()
+        };
+        assert!(ask(true) && !ask(false));
+    }
+
+    #[test]
     fn a_method_that_nobody_listed_is_for_operators() {
         assert_eq!(caller_of("/chat.v1.ChatService/Linked"), Caller::Operator);
         assert_eq!(caller_of("/new.v1.NewService/Do"), Caller::Operator);
@@ -310,8 +342,11 @@ mod tests {
 
     #[test]
     fn a_public_listener_needs_the_cluster_token() {
-        let refused = AccessOptions::default().load("0.0.0.0:6050".parse().unwrap()).unwrap_err();
-        assert!(refused.contains("--cluster-token-file is needed"), "{refused}");
-        assert!(AccessOptions::default().load("127.0.0.1:6050".parse().unwrap()).is_ok());
+        let public = "0.0.0.0:6050".parse().unwrap();
+        let refused = AccessOptions::default().tokens(public).unwrap_err();
+        assert!(refused.contains("--cluster-token-file or --grpc-tls-cert is needed"), "{refused}");
+        assert!(AccessOptions::default().tokens("127.0.0.1:6050".parse().unwrap()).is_ok());
+        let tls = chassis::GrpcTlsOptions { grpc_tls_cert: Some("c".into()), ..Default::default() };
+        assert!(AccessOptions { tls, ..Default::default() }.tokens(public).is_ok());
     }
 }

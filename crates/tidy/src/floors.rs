@@ -8,9 +8,9 @@ const FLOORS: &[&[&str]] = &[
     // tests of the floors above need
     &["fake-api", "model", "postgres-server"],
     &["room", "wire"],
-    // floor 1: the shell that services share; frontend stands on chassis
-    &["chassis", "cluster", "rpc", "store"],
-    &["frontend"],
+    // floor 1: the shell that services share; frontend and rpc stand on chassis
+    &["chassis", "cluster", "store"],
+    &["frontend", "rpc"],
     // floor 2: services; standalone is all of them
     &["chat", "connector", "gate", "web-server"],
     &["standalone"],
@@ -31,7 +31,7 @@ const USES: &[(&str, &[&str])] = &[
     ("postgres-server", &[]),
     ("chassis", &[]),
     ("cluster", &["model"]),
-    ("rpc", &["model"]),
+    ("rpc", &["chassis", "model"]),
     ("store", &["model"]),
     ("frontend", &["chassis", "wire"]),
     ("chat", &["chassis", "cluster", "model", "room", "rpc", "store"]),

@@ -58,7 +58,7 @@ impl Server {
         discovery: Option<Arc<dyn Discovery>>,
         store: Option<Arc<dyn Store>>,
     ) -> anyhow::Result<Self> {
-        let access = config.access.load(config.grpc_addr).map_err(StartError)?;
+        let access = config.access.load(config.grpc_addr, app)?;
         // First: whoever finds the port open finds a shard that serves.
         let limits = MemoryLimits { entries_max: config.memory_entries_max.get() };
         let (store, keeper) = match store {
@@ -140,6 +140,7 @@ impl Server {
         let (v1, v1alpha) =
             rpc::reflection(&["chat.v1.ChatService", "chat.v1.ChatRemote", "chat.v1.ChatPeer"]);
         let stop = drain(shard.clone(), health);
+        let incoming = shard.world.net.incoming(listener);
         let chat = ChatServiceServer::new(shard.clone())
             .max_decoding_message_size(MESSAGE_LEN_MAX)
             .max_encoding_message_size(MESSAGE_LEN_MAX);
@@ -155,7 +156,7 @@ impl Server {
             .add_service(chat)
             .add_service(ChatRemoteServer::new(shard.clone()))
             .add_service(ChatPeerServer::new(shard))
-            .serve_with_incoming_shutdown(listener.incoming(), stop)
+            .serve_with_incoming_shutdown(incoming, stop)
             .await
             .context("serve")
     }

@@ -1,7 +1,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context;
-use chassis::{App, Listener, Policy, StartError, Stopped};
+use chassis::{App, Listener, Net, Policy, StartError, Stopped};
 use cluster::{Discovery, HealthDiscovery};
 use frontend::{Paces, Rate};
 use tokio_util::sync::CancellationToken;
@@ -27,6 +27,7 @@ pub struct Server {
     grpc_addr: SocketAddr,
     clients: frontend::Server<Handler>,
     grpc: Listener,
+    net: Net,
     api: Api,
     drain: Drain,
     access: rpc::Access,
@@ -56,7 +57,7 @@ impl Server {
         app: &mut App,
         discovery: Option<Arc<dyn Discovery>>,
     ) -> anyhow::Result<Self> {
-        let access = config.access.load(config.grpc_addr).map_err(StartError)?;
+        let access = config.access.load(config.grpc_addr, app)?;
         let profile =
             config.protocol.load(wire::Side::Connector, config.heartbeat).map_err(StartError)?;
         let profile = Arc::new(match config.crypto {
@@ -139,12 +140,13 @@ impl Server {
             connector_id: config.connector_id.clone(),
             host,
             port,
-            sessions_max: config.frontend.connections_max.get() as u64,
+            sessions_max: config.frontend.connections_max() as u64,
             began: app.began(),
             by_hand,
             shutdown,
         };
-        Ok(Self { client_addr, grpc_addr, clients, grpc, api, drain, access })
+        let net = app.net().clone();
+        Ok(Self { client_addr, grpc_addr, clients, grpc, net, api, drain, access })
     }
 
     /// Where clients connect; tells the port if 0 was asked for.
@@ -165,7 +167,7 @@ impl Server {
     ///
     /// The gRPC server breaks.
     pub async fn serve(self) -> anyhow::Result<()> {
-        let Self { clients, grpc, api, drain, access, .. } = self;
+        let Self { clients, grpc, net, api, drain, access, .. } = self;
         let (mut health, health_service) = Health::new();
         health.set::<ConnectorServiceServer<Api>>(true).await;
         let (v1, v1alpha) = rpc::reflection(&["connector.v1.ConnectorService"]);
@@ -186,7 +188,7 @@ impl Server {
             .add_service(v1)
             .add_service(v1alpha)
             .add_service(ConnectorServiceServer::new(api))
-            .serve_with_incoming_shutdown(grpc.incoming(), stop);
+            .serve_with_incoming_shutdown(net.incoming(grpc), stop);
         let ((), served) = tokio::join!(clients.serve(), grpc);
         served.context("serve gRPC")
     }

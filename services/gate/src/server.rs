@@ -5,7 +5,7 @@ use std::{
 };
 
 use anyhow::Context;
-use chassis::{App, Listener, Policy, StartError, Stopped};
+use chassis::{App, Listener, Policy, StartError, Stopped, World};
 use cluster::{Connector, Source};
 use rpc::{
     AccessLayer, Health,
@@ -64,7 +64,7 @@ impl Server {
         // The original's gate has no heartbeat.
         let profile = Arc::new(config.protocol.load(wire::Side::Gate, 0).map_err(StartError)?);
         let way = Arc::new(Way::new(config.advertise, &config.advertise_options)?);
-        let access = config.access.load(config.grpc_addr).map_err(StartError)?;
+        let access = config.access.load(config.grpc_addr, app)?;
         let tls = config.tls.load(app)?;
         // First: whoever finds a port open finds a gate that knows whom to name.
         let connectors = listed(config, app).await?;
@@ -130,9 +130,10 @@ impl Server {
     pub async fn serve(self) -> anyhow::Result<()> {
         let Self { grpc, frontend, connectors, listening, .. } = self;
         let Listening { gate, access, tasks, shutdown, .. } = listening.clone();
-        let clock = listening.world.clock;
+        let World { clock, net, .. } = listening.world.clone();
         tasks.spawn("connector_list", Policy::Critical, listening.run(connectors));
 
+        let incoming = net.incoming(grpc);
         let (health, health_service) = Health::new();
         health.set::<GateServiceServer<Gate>>(true).await;
         let (reflection, reflection_alpha) = rpc::reflection(&[SERVICE_NAME]);
@@ -145,7 +146,7 @@ impl Server {
             .add_service(reflection)
             .add_service(reflection_alpha)
             .add_service(GateServiceServer::new(gate))
-            .serve_with_incoming_shutdown(grpc.incoming(), told(shutdown.clone(), health));
+            .serve_with_incoming_shutdown(incoming, told(shutdown.clone(), health));
 
         let overdue = async {
             shutdown.cancelled().await;

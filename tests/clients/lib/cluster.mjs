@@ -13,7 +13,7 @@ export class Cluster {
   clients = [];
 
   /** Lays out a system without starting anything. */
-  static async plan({ connectors = 3, shards = 3, flags = {} } = {}) {
+  static async plan({ connectors = 3, shards = 3, flags = {}, tls } = {}) {
     const cluster = new Cluster();
     const ports = async (count) => {
       const all = [];
@@ -45,6 +45,7 @@ export class Cluster {
       ...["--connectors", front.map(({ grpc }) => `${HOST}:${grpc}`).join()],
       ...(flags.gate ?? []),
     ]);
+    for (const one of cluster.processes) one.tls = tls;
     return cluster;
   }
 

@@ -9,19 +9,24 @@ import { ROOT } from "./process.mjs";
 const run = promisify(execFile);
 const BUILT = path.join(ROOT, "target/tools/bin/grpcurl");
 
-/** Runs grpcurl, and returns what it printed. */
-export async function grpcurl(...args) {
+/** Runs grpcurl without TLS, and returns what it printed. */
+export const grpcurl = (...args) => call("-plaintext", ...args);
+
+async function call(...args) {
   const [file, before] = existsSync(BUILT)
     ? [BUILT, []]
     : ["go", ["-C", path.join(ROOT, "deploy/tools"), "tool", "grpcurl"]];
-  const { stdout } = await run(file, [...before, "-plaintext", "-max-time", "15", ...args]);
+  const { stdout } = await run(file, [...before, "-max-time", "15", ...args]);
   return stdout;
 }
 
-/** Calls a method of a process that has a `grpc` port, and returns the answer. */
-export async function grpc({ grpc: port }, method, request = {}) {
+/**
+ * Calls a method of a process that has a `grpc` port, and returns the answer. If it has
+ * `tls`, those are grpcurl's flags for it.
+ */
+export async function grpc({ grpc: port, tls = ["-plaintext"] }, method, request = {}) {
   const data = JSON.stringify(request);
-  return JSON.parse(await grpcurl("-d", data, `127.0.0.1:${port}`, method));
+  return JSON.parse(await call(...tls, "-d", data, `127.0.0.1:${port}`, method));
 }
 
 /** The status that a call is refused with: {code, message}. */

@@ -88,7 +88,7 @@ impl Asker {
     ///
     /// An unreadable token.
     pub fn start(config: &Config, app: &mut App) -> Result<Arc<Self>, StartError> {
-        let access = config.gate.access.load(config.gate.grpc_addr).map_err(StartError)?;
+        let access = config.gate.access.load(config.gate.grpc_addr, app)?;
         let metrics = Metrics::register(app.registry());
         let world = app.world().clone();
         let (net, rng) = (world.net.clone(), world.rng.clone());

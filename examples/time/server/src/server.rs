@@ -1,7 +1,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use anyhow::Context;
-use chassis::{App, Clock, Listener, StartError};
+use chassis::{App, Clock, Listener, Net};
 use rpc::{Access, AccessLayer, Health};
 use time_rpc::time::v1::time_service_server::{SERVICE_NAME, TimeServiceServer};
 use tokio_util::sync::CancellationToken;
@@ -25,6 +25,7 @@ const DRAIN_MAX: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Server {
     listener: Listener,
+    net: Net,
     grpc_addr: SocketAddr,
     access: Access,
     time: Time,
@@ -36,10 +37,10 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// [`StartError`]: the port is in use, a token is unreadable, or is missing
+    /// [`chassis::StartError`]: the port is in use, a token is unreadable, or is missing
     /// although the address is not on loopback.
     pub async fn bind(config: &Config, app: &mut App) -> anyhow::Result<Self> {
-        let access = config.access.load(config.grpc_addr).map_err(StartError)?;
+        let access = config.access.load(config.grpc_addr, app)?;
         let listener = app.net().listen(config.grpc_addr, "--grpc-addr").await?;
         let grpc_addr = listener.local_addr().context("read the address of --grpc-addr")?;
         let time = Time {
@@ -47,7 +48,8 @@ impl Server {
             clock: app.world().clock,
             metrics: Metrics::register(app.registry()),
         };
-        Ok(Self { listener, grpc_addr, access, time, shutdown: app.shutdown() })
+        let net = app.net().clone();
+        Ok(Self { listener, net, grpc_addr, access, time, shutdown: app.shutdown() })
     }
 
     /// Where it listens; tells the port if 0 was asked for.
@@ -63,7 +65,7 @@ impl Server {
     ///
     /// The gRPC server failed.
     pub async fn serve(self) -> anyhow::Result<()> {
-        let Self { listener, access, time, shutdown, .. } = self;
+        let Self { listener, net, access, time, shutdown, .. } = self;
         let clock = time.clock;
         let (health, health_service) = Health::new();
         health.set::<TimeServiceServer<Time>>(true).await;
@@ -78,7 +80,7 @@ impl Server {
             .add_service(v1)
             .add_service(v1alpha)
             .add_service(TimeServiceServer::new(time))
-            .serve_with_incoming_shutdown(listener.incoming(), told);
+            .serve_with_incoming_shutdown(net.incoming(listener), told);
         tokio::select! {
             served = serving => served.context("serve gRPC"),
             () = overdue(shutdown, clock) => Ok(()),

@@ -152,7 +152,7 @@ impl Hangs {
             .add_service(service)
             .add_service(TimeServiceServer::new(Self));
         let serve: Pin<Box<dyn Future<Output = _> + Send>> =
-            Box::pin(server.serve_with_incoming(listener.incoming()));
+            Box::pin(server.serve_with_incoming(World::real().net.incoming(listener)));
         tokio::spawn(serve);
         listed
     }
