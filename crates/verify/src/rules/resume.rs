@@ -93,13 +93,14 @@ fn had_another(world: &World<'_>, attempt: &Attempt<'_>) -> bool {
     had || is_wanted(world, attempt)
 }
 
-/// True if somebody else asked for the name and was not told what became of it: they
-/// may have been let in.
+/// True if somebody else asked for the name and had not been told what became of it:
+/// they may have been let in. A shard that takes a room over believes so, until the one
+/// with the older right comes, and then tells them otherwise.
 fn is_wanted(world: &World<'_>, attempt: &Attempt<'_>) -> bool {
     let refused: HashSet<usize> = world
         .attempts
         .iter()
-        .filter(|other| !matches!(other.code, 200 | 503))
+        .filter(|other| !matches!(other.code, 200 | 503) && other.answered < attempt.answered)
         .map(|other| other.asked)
         .collect();
     let asked = world.lines[..attempt.answered].iter().enumerate();

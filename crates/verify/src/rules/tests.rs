@@ -249,6 +249,28 @@ fn a_verdict_is_true() {
 }
 
 #[test]
+fn a_name_is_denied_only_while_another_may_have_it() {
+    let refused = |script: Script, session, request| {
+        let verdict = Some(verdict("denied"));
+        let (code, users, position) = (403, Vec::new(), None);
+        script.add(Event::Entered { session, request, code, users, position, verdict })
+    };
+    let imitated = || {
+        let mut script = scene().ext(5, "cid").ask(3, true, "cid", at(1));
+        if let Event::Enter { identity, .. } = &mut script.lines.last_mut().unwrap().event {
+            *identity = Some("id-other".into());
+        }
+        script
+    };
+    // Not answered yet, so it may be in, although the name is another's.
+    let both = imitated().ask(4, true, "cid", at(1));
+    let (first, second) = (both.requests - 1, both.requests);
+    let kept = refused(refused(both, 4, second), 3, first);
+    let alone = refused(imitated(), 3, first).ask(4, true, "cid", at(1));
+    check_rule(9, kept.close(3).close(4), refused(alone, 4, second).close(4));
+}
+
+#[test]
 fn nobody_else_gets_in_under_a_name() {
     let other = |code| {
         let mut script = scene().ask(3, true, "ann", at(1));
