@@ -158,7 +158,13 @@ impl Batch {
         let mine = frames.iter().filter(|frame| match &frame.scope {
             Scope::All => is_member,
             Scope::Except(id) => is_member && *id != session.id(),
-            Scope::Only(only) => only.id() == session.id(),
+            // What is said is for members: of one who has left since it gathered here the
+            // messages for all are lost, and so must be the whispers among them. Answers
+            // and what else is for one session alone come in any case.
+            Scope::Only(only) => {
+                only.id() == session.id()
+                    && (is_member || !matches!(frame.content, Content::Chat(_)))
+            }
         });
         let mut builder = Outgoing::builder();
         let (mut delivered, mut answered) = (0, 0);
