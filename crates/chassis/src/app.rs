@@ -13,8 +13,8 @@ use tokio::{signal::unix, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Clock, Component, GrpcTls, Hold, Net, Options, Rng, Stopper, Tasks, admin, admin::Probes, chain,
-    component::Components, follow::Reloads, telemetry,
+    Clock, Component, GrpcTls, Hold, Net, Options, Rng, Stopper, Tasks, admin, admin::Probes,
+    chain, component::Components, follow::Reloads, telemetry,
 };
 
 /// The outside world, handed to whoever needs it. Clones share it.
