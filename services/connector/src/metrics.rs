@@ -141,7 +141,11 @@ impl Metrics {
             metrics.late_events.clone(),
         );
         r.register("repeats", "Pushes that had come before, ignored", metrics.repeats.clone());
-        r.register("draining", "Whether clients are sent elsewhere: 1 from the start of a drain", metrics.draining.clone());
+        r.register(
+            "draining",
+            "Whether clients are sent elsewhere: 1 from the start of a drain",
+            metrics.draining.clone(),
+        );
         r.register_with_unit(
             "drain",
             "Time that the drain has taken so far, or took",

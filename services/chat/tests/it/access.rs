@@ -55,7 +55,7 @@ async fn what_keeps_a_shard_from_starting_is_said_in_one_line() {
     let missing = format!("--admin-token-file={}", file("x", "").with_file_name("none").display());
     assert!(refusal(&[&missing]).await.contains("--admin-token-file"));
     let public = refusal(&["--grpc-addr=0.0.0.0:0"]).await;
-    assert!(public.contains("--cluster-token-file is needed"), "{public}");
+    assert!(public.contains("--cluster-token-file or --grpc-tls-cert is needed"), "{public}");
 }
 
 #[tokio::test]

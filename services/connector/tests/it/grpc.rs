@@ -245,7 +245,10 @@ async fn what_cannot_start_says_why_in_one_line() {
     let _held = std::net::TcpListener::bind(&taken);
     for (args, expected) in [
         (vec!["--listen-addr=0.0.0.0:0".to_owned()], "so --advertise is needed"),
-        (vec!["--grpc-addr=0.0.0.0:0".into()], "so --cluster-token-file is needed"),
+        (
+            vec!["--grpc-addr=0.0.0.0:0".into()],
+            "so --cluster-token-file or --grpc-tls-cert is needed",
+        ),
         (
             vec!["--cluster-token-file=/nowhere".into()],
             "cannot read /nowhere (--cluster-token-file)",
