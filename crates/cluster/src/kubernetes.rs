@@ -10,6 +10,7 @@
 //! Slices say who is listed; who of them is ready, each says itself. So an API server
 //! that is away changes nothing, and a shard that dies meanwhile is noticed.
 
+mod balancer;
 mod client;
 mod hold;
 mod merge;
@@ -19,12 +20,14 @@ mod status;
 mod trouble;
 mod watching;
 
+pub use balancer::Host;
 pub(crate) use client::ApiServer;
 pub(crate) use merge::Listed;
 pub(crate) use state::StateFile;
 pub(crate) use status::Status;
 
-use futures::FutureExt;
+use futures::{FutureExt, future::BoxFuture};
+use tokio::sync::watch;
 use watching::Watching;
 
 use crate::{Jitter, Source};
@@ -53,6 +56,16 @@ pub(crate) async fn open<T: Listed>(
         }
     }
     Source::new(entries, follow)
+}
+
+/// The address of a Service's load balancer as it is and will be, and the future that
+/// follows it.
+pub(crate) fn balancer(
+    api: ApiServer,
+    service: &str,
+) -> (watch::Receiver<Host>, BoxFuture<'static, ()>) {
+    let (sender, host) = watch::channel(None);
+    (host, balancer::follow(api, service.to_owned(), sender).boxed())
 }
 
 #[cfg(test)]

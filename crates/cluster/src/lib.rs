@@ -31,6 +31,7 @@ mod view;
 
 pub use backoff::{Backoff, Jitter};
 pub use discovery::{Dial, Discovery, HealthDiscovery, LOST_AFTER};
+pub use kubernetes::Host;
 pub use list::{Connector, ENTRIES_MAX, Entry, EntryError, List, ListError};
 pub use options::{DiscoveryOptions, Lister, Opening};
 pub use source::Source;

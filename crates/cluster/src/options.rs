@@ -6,11 +6,13 @@ use std::{
     sync::Arc,
 };
 
+use futures::future::BoxFuture;
 use prometheus_client::registry::Registry;
+use tokio::sync::watch;
 
 use crate::{
     Connector, Entry, Jitter, List, Shard, Source,
-    kubernetes::{self, ApiServer, Listed, StateFile, Status},
+    kubernetes::{self, ApiServer, Host, Listed, StateFile, Status},
 };
 
 /// Who lists the peers of a process.
@@ -99,6 +101,21 @@ impl DiscoveryOptions {
         jitter: Jitter,
     ) -> Opening<Connector> {
         self.opening(&self.connector_service, list, to, jitter)
+    }
+
+    /// The host that the cluster's load balancer gave a Service, as it is and will be,
+    /// whoever lists the peers; and the future that follows it: run it until shutdown.
+    ///
+    /// # Errors
+    ///
+    /// One line: where the API server is cannot be found out.
+    pub async fn balancer(
+        &self,
+        service: &str,
+    ) -> Result<(watch::Receiver<Host>, BoxFuture<'static, ()>), String> {
+        let (file, namespace) = (self.kubeconfig.as_deref(), self.namespace.as_deref());
+        let api = ApiServer::find(file, namespace, Status::new()).await?;
+        Ok(kubernetes::balancer(api, service))
     }
 
     fn opening<T: Entry>(

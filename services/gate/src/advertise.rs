@@ -4,6 +4,7 @@ use std::{borrow::Cow, net::Ipv6Addr};
 
 use chassis::StartError;
 use http::{HeaderMap, Request, header};
+use tokio::sync::watch;
 
 use crate::directory::Announcement;
 
@@ -82,6 +83,8 @@ pub(crate) struct Way {
 enum Told {
     SameHost,
     Host(String),
+    /// As soon as it has one.
+    Balancer(watch::Receiver<cluster::Host>),
     Announced,
 }
 
@@ -114,7 +117,7 @@ const HOST_LEN_MAX: usize = 253;
 const GATE_PATH: &str = "/gate";
 
 impl Way {
-    /// Puts a mode and what it needs together.
+    /// Puts a mode and what it needs together; for a load balancer, [`Way::to`] follows.
     pub(crate) fn new(mode: Advertise, options: &AdvertiseOptions) -> Result<Self, StartError> {
         let refuse = |text: &str| Err(StartError(text.into()));
         let AdvertiseOptions { advertise_host: host, advertise_service: service, .. } = options;
@@ -131,9 +134,7 @@ impl Way {
             (Advertise::SameHost | Advertise::Static | Advertise::PerPod, _, Some(_)) => {
                 return refuse("--advertise-service goes with --advertise loadBalancer only");
             }
-            (Advertise::LoadBalancer, None, Some(_)) => {
-                return refuse("--advertise loadBalancer is not built into this version");
-            }
+            (Advertise::LoadBalancer, None, Some(_)) => Told::Balancer(watch::channel(None).1),
             (Advertise::SameHost, None, None) => Told::SameHost,
             (Advertise::Static, Some(host), None) => Told::Host(host.clone()),
             (Advertise::PerPod, None, None) => Told::Announced,
@@ -142,9 +143,14 @@ impl Way {
         Ok(Self { told, port, tls, path: options.advertise_path.clone() })
     }
 
+    /// The same way to a load balancer, whose host is as `host` says.
+    pub(crate) fn to(self, host: watch::Receiver<cluster::Host>) -> Self {
+        Self { told: Told::Balancer(host), ..self }
+    }
+
     /// What a client is told for which `chosen` was chosen, and which came with `asked`
-    /// if it came over a WebSocket.
-    pub(crate) fn entry(&self, chosen: &Announcement, asked: Option<&Asked>) -> Entry {
+    /// if it came over a WebSocket. None as long as the load balancer has no address.
+    pub(crate) fn entry(&self, chosen: &Announcement, asked: Option<&Asked>) -> Option<Entry> {
         let Self { told, port, tls, path } = self;
         let by_origin = asked.filter(|asked| asked.by_origin);
         let tls = by_origin.and_then(|asked| asked.is_https).unwrap_or(*tls);
@@ -155,7 +161,12 @@ impl Way {
             (None, Some(_)) => Entry { host, port: default_port, tls, path: path.clone() },
             (None, None) => Entry { host, port: chosen.port, tls, path: path.clone() },
         };
-        match (told, asked) {
+        Some(match (told, asked) {
+            (Told::Balancer(host), _) => {
+                let host = host.borrow().as_deref()?.to_owned();
+                let port = port.unwrap_or(chosen.port);
+                Entry { host, port, tls: self.tls, path: String::new() }
+            }
             (Told::Announced, _) => {
                 let (host, port) = (chosen.host.clone(), chosen.port);
                 Entry { host, port, tls: self.tls, path: String::new() }
@@ -166,7 +177,7 @@ impl Way {
                 port_at(asked.host.clone(), port)
             }
             (Told::SameHost, None) => port_at(String::new(), *port),
-        }
+        })
     }
 }
 

@@ -14,8 +14,13 @@ use rpc::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    BeforeEntry, Config, Metrics, advertise::Way, announcements::Listening, before::Before,
-    clients::Clients, directory::Directory, service::Gate,
+    BeforeEntry, Config, Metrics,
+    advertise::{Advertise, Way},
+    announcements::Listening,
+    before::Before,
+    clients::Clients,
+    directory::Directory,
+    service::Gate,
 };
 
 /// A caller that answers no ping for this long after one is due is gone.
@@ -63,7 +68,7 @@ impl Server {
     ) -> anyhow::Result<Self> {
         // The original's gate has no heartbeat.
         let profile = Arc::new(config.protocol.load(wire::Side::Gate, 0).map_err(StartError)?);
-        let way = Arc::new(Way::new(config.advertise, &config.advertise_options)?);
+        let way = Arc::new(way(config, app).await?);
         let access = config.access.load(config.grpc_addr, app)?;
         let tls = config.tls.load(app)?;
         // First: whoever finds a port open finds a gate that knows whom to name.
@@ -174,6 +179,21 @@ async fn listed(config: &Config, app: &mut App) -> anyhow::Result<Source<Connect
     let open = opening.open(|what| app.waits_for(what));
     let opened = app.shutdown().run_until_cancelled(open).await.ok_or(Stopped)?;
     Ok(opened.map_err(StartError)?)
+}
+
+/// What clients are told; and whoever follows a load balancer's address is at work.
+async fn way(config: &Config, app: &App) -> Result<Way, StartError> {
+    let way = Way::new(config.advertise, &config.advertise_options)?;
+    let service = config.advertise_options.advertise_service.as_deref();
+    let Some(service) = service.filter(|_| config.advertise == Advertise::LoadBalancer) else {
+        return Ok(way);
+    };
+    let (host, follow) = config.discovery.balancer(service).await.map_err(StartError)?;
+    let shutdown = app.shutdown();
+    app.tasks().spawn("load_balancer", Policy::Critical, async move {
+        shutdown.run_until_cancelled(follow).await;
+    });
+    Ok(way.to(host))
 }
 
 /// Waits for shutdown and tells health watchers before connections are told to end.

@@ -43,6 +43,8 @@ pub(crate) enum Reject {
     InvalidUid,
     /// No connector is ready.
     NoConnector,
+    /// The load balancer in front of them has no address yet.
+    NoAddress,
 }
 
 impl Gate {
@@ -59,14 +61,14 @@ impl Gate {
             None | Some("") => Err(Reject::InvalidUid),
             Some(uid) => match self.directory().choose(uid, asked_at) {
                 None => Err(Reject::NoConnector),
-                Some(chosen) => Ok(self.way.entry(chosen, asked)),
+                Some(chosen) => self.way.entry(chosen, asked).ok_or(Reject::NoAddress),
             },
         };
         let [ok, no_connector, invalid_uid] = RESULTS;
         let result = match assigned {
             Ok(_) => ok,
             Err(Reject::InvalidUid) => invalid_uid,
-            Err(Reject::NoConnector) => no_connector,
+            Err(Reject::NoConnector | Reject::NoAddress) => no_connector,
         };
         self.metrics.assignments.get_or_create(&ResultLabel { result }).inc();
         self.metrics.assign_seconds.observe((self.clock.now() - asked_at).as_secs_f64());
@@ -146,6 +148,11 @@ impl From<Reject> for Status {
             Reject::NoConnector => {
                 rpc::refusal(Code::Unavailable, "NO_CONNECTOR", "no connector is ready")
             }
+            Reject::NoAddress => rpc::refusal(
+                Code::Unavailable,
+                "NO_ADDRESS",
+                "the load balancer of --advertise-service has no address yet",
+            ),
         }
     }
 }

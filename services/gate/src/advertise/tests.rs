@@ -33,7 +33,7 @@ fn asked(request: &str) -> Option<Asked> {
 /// plain ones get.
 #[track_caller]
 fn check(way: &Way, request: &str, url: &str, plain_host: &str) {
-    let entry = way.entry(&chosen(), asked(request).as_ref());
+    let entry = way.entry(&chosen(), asked(request).as_ref()).unwrap();
     let scheme = if entry.tls { "wss" } else { "ws" };
     let told = format!("{scheme}://{}:{}{}", entry.host, entry.port, entry.path);
     assert_eq!((told.as_str(), &*entry.plain_host()), (url, plain_host), "{request}");
@@ -45,6 +45,21 @@ fn each_connectors_own_address_is_told_as_it_is() {
     check(&way, "/ Host: a.test", "ws://c.test:3050", "c.test");
     check(&way, "/gate Host: a.test", "ws://c.test:3050", "c.test");
     check(&way, "/ X-Forwarded-Host: a.test", "ws://c.test:3050", "c.test");
+}
+
+#[test]
+fn a_load_balancers_address_is_told_as_soon_as_it_has_one() {
+    let options = AdvertiseOptions {
+        advertise_service: Some("connector".into()),
+        advertise_tls: true,
+        ..AdvertiseOptions::default()
+    };
+    let (host, known) = watch::channel(None);
+    let way = Way::new(Advertise::LoadBalancer, &options).unwrap().to(known);
+    assert_eq!(way.entry(&chosen(), None), None);
+    host.send_replace(Some("192.0.2.1".into()));
+    check(&way, "/ Host: a.test:3014", "wss://192.0.2.1:3050", "192.0.2.1");
+    check(&way, "/gate Host: a.test", "wss://192.0.2.1:3050", "192.0.2.1");
 }
 
 #[test]
@@ -87,14 +102,14 @@ fn one_host_for_all_is_told_whatever_they_came_to() {
     let one = way(Advertise::Static, |options| options.advertise_host = Some("h.test".into()));
     check(&one, "/ Host: a.test", "ws://h.test:3050", "h.test");
     check(&one, "/gate Host: a.test", "ws://h.test:80/ws", "h.test:80/ws?");
-    assert_eq!(one.entry(&chosen(), None).host, "h.test");
+    assert_eq!(one.entry(&chosen(), None).unwrap().host, "h.test");
 }
 
 #[test]
 fn who_named_no_host_is_told_none() {
     let same = way(Advertise::SameHost, |options| options.advertise_port = Some(9));
     let entry = Entry { host: String::new(), port: 9, tls: false, path: String::new() };
-    assert_eq!(same.entry(&chosen(), None), entry);
+    assert_eq!(same.entry(&chosen(), None), Some(entry));
     let long = format!("/ Host: {}", "a".repeat(254));
     for request in [
         "/",
