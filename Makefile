@@ -49,6 +49,10 @@ chart-readme: ## Write the table of values in helm/README.md
 	@scripts/setup node
 	@node tests/chart/readme.mjs
 
+.PHONY: e2e-smoke
+e2e-smoke: build ## Install, scale and restart on the cluster of KUBECONFIG, while clients chat
+	@node tests/e2e/smoke.mjs
+
 .PHONY: image
 image: ## Build the image with Docker; IMAGE=shaddock:0.1.0
 	docker build --file deploy/Dockerfile --tag $(or $(IMAGE),shaddock:$(VERSION)) .
