@@ -32,7 +32,7 @@ mod view;
 pub use backoff::{Backoff, Jitter};
 pub use discovery::{Dial, Discovery, HealthDiscovery, LOST_AFTER};
 pub use kubernetes::Host;
-pub use list::{Connector, ENTRIES_MAX, Entry, EntryError, List, ListError};
+pub use list::{Connector, ENTRIES_MAX, Entry, EntryError, List, ListError, is_host};
 pub use options::{DiscoveryOptions, Lister, Opening};
 pub use source::Source;
 pub use view::{Shard, View};

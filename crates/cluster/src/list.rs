@@ -64,17 +64,23 @@ impl Entry for Connector {
 /// address, or an IPv6 address in brackets; the port is not 0.
 fn parse_addr(raw: &str, form: &'static str) -> Result<String, EntryError> {
     let (host, port) = raw.rsplit_once(':').ok_or(EntryError::Form(form))?;
-    let host_is_valid = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
-        Some(v6) => v6.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => {
-            let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
-            !host.is_empty() && host.len() <= 253 && host.bytes().all(allowed)
-        }
-    };
     // `parse` alone would take "+80".
     let port_is_valid =
         port.bytes().all(|b| b.is_ascii_digit()) && port.parse().is_ok_and(|port: u16| port > 0);
-    if host_is_valid && port_is_valid { Ok(raw.to_owned()) } else { Err(EntryError::Form(form)) }
+    if is_host(host) && port_is_valid { Ok(raw.to_owned()) } else { Err(EntryError::Form(form)) }
+}
+
+/// Whether `raw` may stand for a host in a URL: a name of at most 253 bytes, an IPv4
+/// address, or an IPv6 address in brackets.
+#[must_use]
+pub fn is_host(raw: &str) -> bool {
+    match raw.strip_prefix('[').and_then(|raw| raw.strip_suffix(']')) {
+        Some(v6) => v6.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => {
+            let may_stand = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
+            !raw.is_empty() && raw.len() <= 253 && raw.bytes().all(may_stand)
+        }
+    }
 }
 
 /// Why one entry is refused.

@@ -1,8 +1,9 @@
 //! What clients are told of the connector that was chosen for them. Pure.
 
-use std::{borrow::Cow, net::Ipv6Addr};
+use std::borrow::Cow;
 
 use chassis::StartError;
+use cluster::is_host;
 use http::{HeaderMap, Request, header};
 use tokio::sync::watch;
 
@@ -231,17 +232,6 @@ fn parse_authority(raw: &str) -> Option<(&str, Option<u16>)> {
         Some(_) => return None,
     };
     is_host(host).then_some((host, port))
-}
-
-/// Whether `raw` may stand for a host in a URL.
-fn is_host(raw: &str) -> bool {
-    match raw.strip_prefix('[').and_then(|raw| raw.strip_suffix(']')) {
-        Some(v6) => v6.parse::<Ipv6Addr>().is_ok(),
-        None => {
-            let may_stand = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
-            !raw.is_empty() && raw.len() <= HOST_LEN_MAX && raw.bytes().all(may_stand)
-        }
-    }
 }
 
 fn parse_host(raw: &str) -> Result<String, String> {

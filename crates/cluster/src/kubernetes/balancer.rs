@@ -71,9 +71,7 @@ fn host_of(service: &Service) -> Host {
         Some(Ok(IpAddr::V4(ip))) => ip.to_string(),
         Some(Err(_)) | None => first.hostname.clone()?,
     };
-    let may_stand =
-        |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b':' | b'[' | b']');
-    (!host.is_empty() && host.bytes().all(may_stand)).then(|| host.into())
+    crate::is_host(&host).then(|| host.into())
 }
 
 #[cfg(test)]
