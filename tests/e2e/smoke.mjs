@@ -31,7 +31,7 @@ async function act(name, { refused = 0 } = {}, work) {
   const { met, failures } = meetings?.take() ?? { met: 0, failures: [] };
   if (!wrong && meetings) {
     if (met === 0) wrong = "nobody met meanwhile";
-    else if (failures.length > Math.floor(met * refused)) wrong = failures.join("; ");
+    else if (failures.length > Math.ceil(met * refused)) wrong = failures.join("; ");
   }
   const seconds = ((Date.now() - started) / 1000).toFixed(1);
   rows.push({ name, wrong });
