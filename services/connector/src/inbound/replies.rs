@@ -16,7 +16,7 @@ use crate::{
     hub::{Hub, error_body},
     link::{Link, LinkError},
     pending::{Ask, Pending},
-    room::{Room, Route, State},
+    room::{Detached, Room, Route, State},
 };
 
 /// How long to wait before a shard is asked again that could not serve a room.
@@ -237,7 +237,7 @@ fn elsewhere(
     }
     // Without a better address, the same shard may be asked again: not at once.
     let wait = if state.redirect.is_some() { Duration::ZERO } else { UNAVAILABLE_WAIT };
-    hub.detach(state, wait);
+    hub.detach(state, wait, Detached::Refused);
     hub.want(room);
 }
 

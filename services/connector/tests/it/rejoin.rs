@@ -51,7 +51,10 @@ async fn a_rejoin_brings_all_and_is_answered_with_what_was_missed() {
     let missed = ["onChat bot > *: 2", "onChat bot > *: 3", "onAdd cat", "onChat bot > *: 4"];
     s.everybody_gets(&missed).await;
     s.silence().await;
-    assert_eq!(s.connector.metric(r#"connector_rejoins_total{result="complete"}"#), 1.0);
+    assert_eq!(
+        s.connector.metric(r#"connector_rejoins_total{result="complete",cause="link_lost"}"#),
+        1.0
+    );
 }
 
 #[tokio::test]
