@@ -6,7 +6,7 @@ use std::{collections::HashMap, net::SocketAddr, time::Duration};
 use chassis::{Clock, Net};
 use verify::{Event, record::REPAIR};
 
-use super::{process::rejoins, recorder::Recorder};
+use super::{process::repairs, recorder::Recorder};
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(500);
@@ -19,7 +19,7 @@ pub(super) async fn watch(net: Net, clock: Clock, recorder: Recorder, admins: Ve
         while !is_new {
             clock.sleep(LOOK).await;
             for admin in &admins {
-                let counted = tokio::time::timeout(LOOK, rejoins(&net, *admin)).await;
+                let counted = tokio::time::timeout(LOOK, repairs(&net, *admin)).await;
                 let Ok(Ok(count)) = counted else { continue };
                 // After a restart it counts from 0.
                 is_new |= known.insert(*admin, count).unwrap_or_default() != count && count > 0.0;
