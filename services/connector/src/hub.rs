@@ -330,6 +330,7 @@ impl Hub {
             ask,
             sent: false,
             repeated: false,
+            overtaken: false,
             abandoned: false,
             started,
         });

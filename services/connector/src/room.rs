@@ -236,23 +236,26 @@ impl State {
 
     /// Takes the messages that were sent, and are not stored though one is that their
     /// session said later: they were refused, and the refusal was lost. `stored` are the
-    /// sessions and requests whose messages are. To send them again might store them now,
-    /// in the wrong order (contract, rule 15).
+    /// sessions and requests whose messages are, beside those that were answered before.
+    /// To send them again might store them now, in the wrong order (contract, rule 15).
     pub(crate) fn take_overtaken(&mut self, stored: &[(u64, u64)]) -> VecDeque<Pending> {
-        if stored.is_empty() {
-            return VecDeque::new();
+        for &(session, request) in stored {
+            self.overtakes(session, request);
         }
-        let is_overtaken = |p: &Pending| {
-            let is_later =
-                |&(session, id): &(u64, u64)| session == p.session.id() && id > p.request_id;
-            matches!(p.ask, Ask::Publish(_))
-                && (p.sent || p.repeated)
-                && stored.iter().any(is_later)
-        };
         let (overtaken, rest) =
-            std::mem::take(&mut self.pending).into_iter().partition(is_overtaken);
+            std::mem::take(&mut self.pending).into_iter().partition(|pending| pending.overtaken);
         self.pending = rest;
         overtaken
+    }
+
+    /// A message is stored: what its session said before, and nobody has answered, was
+    /// refused, or is still looked for.
+    pub(crate) fn overtakes(&mut self, session: u64, request: u64) {
+        // They are in the order in which they were asked.
+        let earlier = self.pending.iter_mut().take_while(|p| p.request_id < request);
+        for pending in earlier.filter(|p| p.session.id() == session && (p.sent || p.repeated)) {
+            pending.overtaken |= matches!(pending.ask, Ask::Publish(_));
+        }
     }
 
     /// True if a session is in, or wants to be.

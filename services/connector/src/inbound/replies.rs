@@ -103,7 +103,10 @@ fn on_published(
     published: &pb::Published,
     batch: &mut Batch,
 ) {
-    let Some(pending) = take(&mut room.state(), request_id) else { return };
+    let mut state = room.state();
+    let Some(pending) = take(&mut state, request_id) else { return };
+    state.overtakes(pending.session.id(), request_id);
+    drop(state);
     let at = published.position.unwrap_or_default();
     respond(hub, room, &pending, 200, stored(&pending, at, published.at_ms), batch);
 }

@@ -130,6 +130,22 @@ async fn what_was_refused_unheard_is_not_said_again_behind_what_came_later() {
 }
 
 #[tokio::test]
+async fn what_was_still_looked_for_is_not_said_again_behind_what_was_answered() {
+    let mut s = Scene::start(&["ann", "bob"]).await;
+    s.clients[0].say("psst", "gone").await;
+    s.link.publish().await;
+    s.clients[0].say("later", "*").await;
+    let (id, _) = s.link.publish().await;
+    s.link.reply(id, published(2)).await;
+    s.clients[0].expect(&["3 {}"]).await;
+    let (id, _) = s.relink(true).await;
+    s.link.reply(id, R::Rejoined(s.rejoined(&[]))).await;
+    s.clients[0].expect(&[&format!("2 {BUSY}")]).await;
+    s.clients[0].say("last", "*").await;
+    assert_eq!(s.link.publish().await.1.content, "last");
+}
+
+#[tokio::test]
 async fn what_was_whispered_to_somebody_elsewhere_is_answered_and_shown_to_nobody() {
     let mut s = Scene::start(&["ann", "eve"]).await;
     s.clients[0].say("psst", "eve").await;
