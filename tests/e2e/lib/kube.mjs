@@ -8,17 +8,31 @@ import { promisify } from "node:util";
 const run = promisify(execFile);
 
 export const ROOT = fileURLToPath(new URL("../../../", import.meta.url));
-const PROGRAMS = path.resolve(ROOT, process.env.SHADDOCK_BIN_DIR ?? "target/release");
+export const PROGRAMS = path.resolve(ROOT, process.env.SHADDOCK_BIN_DIR ?? "target/release");
 
 /** Runs a command to its end, and returns what it printed; what it said is in the error. */
-async function output(file, args, seconds) {
+export async function output(file, args, seconds, env) {
+  return (await both(file, args, seconds, env)).stdout;
+}
+
+/** The same, and what it said on the way. */
+export async function both(file, args, seconds, env = {}) {
+  const options = { timeout: seconds * 1000, maxBuffer: 1 << 26, cwd: ROOT, env: { ...process.env, ...env } };
   try {
-    const { stdout } = await run(file, args, { timeout: seconds * 1000, maxBuffer: 1 << 26 });
-    return stdout.trim();
+    const { stdout, stderr } = await run(file, args, options);
+    return { stdout: stdout.trim(), stderr: stderr.trim() };
   } catch (error) {
     const why = error.killed ? `not within ${seconds} s` : error.stderr || error.stdout || error.message;
     throw new Error(`${path.basename(file)} ${args.join(" ")}: ${why.trim()}`);
   }
+}
+
+/** What Helm is told of the image that is tried: of $IMAGE, or nothing, for the default. */
+export function imageValues(image = process.env.IMAGE) {
+  if (!image) return [];
+  const [, repository, tag] = /^(.+):([^:/]+)$/.exec(image) ?? [];
+  if (!tag) throw new Error(`IMAGE=${image} has no tag`);
+  return ["--set", `image.repository=${repository}`, "--set-string", `image.tag=${tag}`];
 }
 
 /** One installation, in a namespace of its own. */
@@ -33,6 +47,13 @@ export class Installation {
 
   helm(...args) {
     return output("helm", ["--namespace", this.namespace, ...args], 300);
+  }
+
+  /** Makes the namespace, which takes no pod that is not restricted. */
+  async makeNamespace() {
+    await this.kubectl("create", "namespace", this.namespace);
+    const modes = ["enforce", "warn"].map((mode) => `pod-security.kubernetes.io/${mode}=restricted`);
+    await this.kubectl("label", "namespace", this.namespace, ...modes);
   }
 
   /** All objects of a kind with the labels. */
@@ -70,12 +91,13 @@ export class Meetings {
   #ends = false;
   #done;
 
-  constructor(gate) {
-    this.#done = this.#meet(gate);
+  /** `pause`: milliseconds between two meetings. */
+  constructor(gate, pause = 0) {
+    this.#done = this.#meet(gate, pause);
   }
 
-  async #meet(gate) {
-    while (!this.#ends) {
+  async #meet(gate, pause) {
+    for (; !this.#ends; await new Promise((resolve) => setTimeout(resolve, pause))) {
       const code = await new Promise((resolve) => {
         const smoke = spawn(path.join(PROGRAMS, "loadgen"), ["smoke", "--gate", gate]);
         let said = "";
