@@ -8,6 +8,7 @@ const PATIENCE = 10_000;
 const BACKOFF_MAX = 5_000;
 /** In a room in which several speak nobody hears nothing for so long. */
 const SILENCE = 15_000;
+const UNDER_WAY = 1_000;
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const ROUTE = { gate: "gate.gateHandler.queryEntry", enter: "connector.entryHandler.enter", send: "chat.chatHandler.send" };
 
@@ -41,15 +42,18 @@ export class Crowd {
    * What was said between two moments and did not come to somebody who was there (lost),
    * came twice, or in another order; and who was away meanwhile. Somebody is there from the
    * answer to the enter on, until the kick or an orderly end; if a connection breaks, until
-   * the last that came of it.
+   * the last that came of it. What was acknowledged in the last second of that, and nothing
+   * after it came, was under way to somebody who had to go: it is counted apart.
    */
   judge(from, to) {
     const said = this.said.filter(({ sent }) => sent >= from && sent < to);
     const acked = said.filter(({ code }) => code === "ok");
-    const lost = acked.flatMap((message) =>
+    const missed = acked.flatMap((message) =>
       this.clients
-        .filter((client) => client.room === message.room && client.wasThere(message) !== undefined && !client.heard.has(message.key))
-        .map((client) => ({ client: client.name, margin: client.wasThere(message), ...message })));
+        .filter((client) => client.room === message.room && !client.heard.has(message.key))
+        .map((client) => ({ client: client.name, margin: client.leftAfter(message), ...message }))
+        .filter(({ margin }) => margin !== undefined));
+    const lost = missed.filter(({ margin }) => margin > UNDER_WAY);
     const now = Date.now();
     const codes = count(said.map(({ code }) => code).filter((code) => code && code !== "ok"));
     const returns = this.clients.flatMap((client) => client.returns).filter(({ at }) => at >= from && at < to);
@@ -66,6 +70,7 @@ export class Crowd {
       p99: waits[Math.floor(waits.length * 0.99)] ?? 0,
       slowest: waits.at(-1) ?? 0,
       lost,
+      cut: missed.length - lost.length,
       doubled: faults.filter(({ what }) => what === "doubled").length,
       disordered: faults.filter(({ what }) => what === "disordered").length,
       returns: returns.length,
@@ -135,11 +140,17 @@ class Client {
     return this.since !== undefined && this.#lastByte > Date.now() - SILENCE;
   }
 
-  /** How long it was there after that was acknowledged; undefined if not since it was said. */
-  wasThere({ sent, answered }) {
+  /**
+   * How long it was there after that was acknowledged, or Infinity if it heard what was said
+   * later; undefined if it was not there from when it was said until then.
+   */
+  leftAfter({ sent, answered }) {
     const stays = this.since === undefined ? this.stays : [...this.stays, [this.since, Infinity]];
-    const [, until] = stays.find(([since, until]) => since <= sent && answered <= until) ?? [];
-    return until && until - answered;
+    const [since, until] = stays.find(([since, until]) => since <= sent && answered <= until) ?? [];
+    if (since === undefined) return undefined;
+    const isHole = this.crowd.said.some(({ key, room, ...later }) =>
+      room === this.room && later.sent > answered && later.sent < until && this.heard.has(key));
+    return isHole ? Infinity : until - answered;
   }
 
   async end() {

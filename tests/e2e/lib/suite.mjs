@@ -84,13 +84,13 @@ export class Suite {
 
   /** The table at the end; true if all is well. */
   print() {
-    const columns = ["what", "seconds", "messages", "refused", "lost", "doubled", "kicked", "broken", "away ≤ s", "kicks/s ≤", "back/s ≤", ""];
+    const columns = ["what", "seconds", "messages", "refused", "lost", "under way", "doubled", "kicked", "broken", "away ≤ s", "kicks/s ≤", "back/s ≤", ""];
     console.log(`\n| ${columns.join(" | ")} |\n|${"---|".repeat(columns.length)}`);
     for (const { name, seconds, plain, figures, wrong } of this.rows) {
       const cells = plain
-        ? [plain.acked, plain.refused + plain.unanswered, plain.lost.length, plain.doubled, plain.kicks, plain.broken,
+        ? [plain.acked, plain.refused + plain.unanswered, plain.lost.length, plain.cut, plain.doubled, plain.kicks, plain.broken,
           plain.away.toFixed(1), plain.kicksPeak, plain.returnsPeak]
-        : Array(9).fill("");
+        : Array(10).fill("");
       console.log(`| ${[name, seconds.toFixed(0), ...cells, wrong ? `FAILED: ${wrong}` : figures].join(" | ")} |`);
     }
     const failed = this.rows.filter(({ wrong }) => wrong).length;
@@ -118,7 +118,7 @@ function inWords(plain) {
   const { acked, refused, unanswered, p99, slowest, lost, doubled, kicks, broken, returns, away } = plain;
   return [
     `${acked} messages, p99 ${p99} ms, slowest ${slowest} ms, ${refused} refused${plain.codes}, ${unanswered} unanswered`,
-    `${lost.length} lost${lost.length ? ` (there for ${lost.map(({ margin }) => margin).sort((a, b) => a - b).join(" ")} ms after it was acknowledged)` : ""}, ${doubled} doubled`,
+    `${lost.length} lost, ${plain.cut} under way to who had to go, ${doubled} doubled`,
     `${kicks} kicked, ${broken} broken, ${returns} back, away ≤ ${away.toFixed(1)} s, twice ${plain.again > 1 ? `or more: ${plain.again}` : "nobody"}`,
     `≤ ${plain.kicksPeak} kicks/s, ≤ ${plain.returnsPeak} back/s`,
   ].join("; ");
