@@ -68,7 +68,7 @@ async function suite() {
   });
   await act("helm test", {}, () => it.helm("test", "chat").then(() => "2 tests"));
 
-  const { clusterIP } = (await it.list("service", "app.kubernetes.io/name=web-server"))[0].spec;
+  const { clusterIP } = (await it.list("services", "app.kubernetes.io/name=web-server"))[0].spec;
   meetings = new Meetings(`ws://${clusterIP}/gate`);
   await until(10, "somebody has met", () => meetings.met > 0);
 
@@ -113,6 +113,7 @@ try {
   await meetings?.end();
   await it.helm("uninstall", "chat", "--wait").catch((error) => console.error(error.message));
   await it.kubectl("delete", "namespace", NAMESPACE, "--wait=false");
+  it.api.end();
 }
 const passed = rows.filter(({ wrong }) => !wrong).length;
 console.log(`\n${passed} passed, ${rows.length - passed} failed`);

@@ -24,6 +24,8 @@ const interrupted = new Promise((_, reject) => {
 });
 try {
   await Promise.race([all(), interrupted]);
+} catch (error) {
+  await world.suite.act("the suite", () => Promise.reject(error));
 } finally {
   await world.remove();
   process.exitCode = world.suite.print() ? 0 : 1;
@@ -33,7 +35,7 @@ process.exit();
 
 async function all() {
   if (!(await install(world))) return;
-  await start(world);
+  if (!(await start(world))) return;
   await changes(world);
   await misfortunes(world);
   await moreChanges(world);

@@ -72,7 +72,7 @@ async function scaleUp(world, replicas) {
 }
 
 async function handshakes({ it }, pod) {
-  const text = await it.kubectl("get", "--raw", `/api/v1/namespaces/${it.namespace}/pods/${pod}:9090/proxy/metrics`);
+  const text = await it.api.get(`/api/v1/namespaces/${it.namespace}/pods/${pod}:9090/proxy/metrics`);
   return [...text.matchAll(/^connector_handshakes_total\S* (\d+)/gm)].reduce((sum, [, count]) => sum + Number(count), 0);
 }
 

@@ -35,8 +35,40 @@ export function imageValues(image = process.env.IMAGE) {
   return ["--set", `image.repository=${repository}`, "--set-string", `image.tag=${tag}`];
 }
 
+/** What `kubectl get --raw` shows, without a process for each look: they are many. */
+class Api {
+  #address;
+  #proxy;
+
+  async get(path) {
+    this.#address ??= this.#start();
+    const answer = await fetch(`${await this.#address}${path}`, { signal: AbortSignal.timeout(30_000) });
+    const text = await answer.text();
+    if (!answer.ok) throw new Error(`GET ${path}: ${answer.status} ${text.trim()}`);
+    return text;
+  }
+
+  #start() {
+    this.#proxy = spawn("kubectl", ["proxy", "--port=0"], { stdio: ["ignore", "pipe", "inherit"] });
+    return new Promise((resolve, reject) => {
+      let said = "";
+      this.#proxy.on("error", reject).on("close", () => reject(new Error("kubectl proxy has ended")));
+      this.#proxy.stdout.on("data", (data) => {
+        const [address] = /[\d.]+:\d+/.exec((said += data)) ?? [];
+        if (address) resolve(`http://${address}`);
+      });
+    });
+  }
+
+  end() {
+    this.#proxy?.kill();
+  }
+}
+
 /** One installation, in a namespace of its own. */
 export class Installation {
+  api = new Api();
+
   constructor(namespace) {
     this.namespace = namespace;
   }
@@ -56,10 +88,11 @@ export class Installation {
     await this.kubectl("label", "namespace", this.namespace, ...modes);
   }
 
-  /** All objects of a kind with the labels. */
+  /** All of the namespace's "pods" or "services" with the labels, or all "nodes". */
   async list(kind, labels = "") {
-    const text = await this.kubectl("get", kind, "--selector", labels, "--output", "json");
-    return JSON.parse(text).items;
+    const where = kind === "nodes" ? kind : `namespaces/${this.namespace}/${kind}`;
+    const query = new URLSearchParams({ labelSelector: labels });
+    return JSON.parse(await this.api.get(`/api/v1/${where}?${query}`)).items;
   }
 
   /** How many pods of a workload are ready and stay. */

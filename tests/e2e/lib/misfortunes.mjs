@@ -43,7 +43,7 @@ async function withoutApi(world) {
   } finally {
     await shell(E2E_API_START);
   }
-  const isBack = () => output("kubectl", ["get", "--raw", "/readyz"], 5).then(() => true, () => false);
+  const isBack = () => world.it.api.get("/readyz").then(() => true, () => false);
   await until(60, "the API server is back", isBack);
   await sleep(5000);
   const after = (await Promise.all(WORKLOADS.map((name) => world.pods(name)))).flat();
@@ -92,6 +92,7 @@ async function mend(world) {
   }
 }
 
-function condition({ it, other }) {
-  return it.kubectl("get", "node", other, "--output", 'jsonpath={.status.conditions[?(@.type=="Ready")].status}');
+async function condition({ it, other }) {
+  const node = (await it.list("nodes")).find(({ metadata }) => metadata.name === other);
+  return node.status.conditions.find(({ type }) => type === "Ready").status;
 }

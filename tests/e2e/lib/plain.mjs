@@ -42,8 +42,9 @@ export class Crowd {
    * What was said between two moments and did not come to somebody who was there (lost),
    * came twice, or in another order; and who was away meanwhile. Somebody is there from the
    * answer to the enter on, until the kick or an orderly end; if a connection breaks, until
-   * the last that came of it. What was acknowledged in the last second of that, and nothing
-   * after it came, was under way to somebody who had to go: it is counted apart.
+   * the last that came of it. What was acknowledged in the last second of that, or before a
+   * connection broke, and nothing after it came, was under way to somebody who had to go: it
+   * is counted apart.
    */
   judge(from, to) {
     const said = this.said.filter(({ sent }) => sent >= from && sent < to);
@@ -141,16 +142,19 @@ class Client {
   }
 
   /**
-   * How long it was there after that was acknowledged, or Infinity if it heard what was said
-   * later; undefined if it was not there from when it was said until then.
+   * How long it was there after that was acknowledged: Infinity if it heard what was said
+   * later, 0 if its connection broke; undefined if it was not there from when it was said
+   * until then.
    */
   leftAfter({ sent, answered }) {
     const stays = this.since === undefined ? this.stays : [...this.stays, [this.since, Infinity]];
-    const [since, until] = stays.find(([since, until]) => since <= sent && answered <= until) ?? [];
-    if (since === undefined) return undefined;
+    const stay = stays.find(([since, until]) => since <= sent && answered <= until);
+    if (!stay) return undefined;
+    const [, until, isBroken] = stay;
     const isHole = this.crowd.said.some(({ key, room, ...later }) =>
       room === this.room && later.sent > answered && later.sent < until && this.heard.has(key));
-    return isHole ? Infinity : until - answered;
+    if (isHole) return Infinity;
+    return isBroken ? 0 : until - answered;
   }
 
   async end() {
@@ -209,7 +213,8 @@ class Client {
     const until = this.#kicked || (isOrderly ? Date.now() : this.#lastByte);
     clearTimeout(this.#speaking);
     this.pomelo.disconnect(); // stops its timers
-    this.stays.push([this.since, Math.max(this.since, until)]);
+    const isBroken = !this.#kicked && !isOrderly;
+    this.stays.push([this.since, Math.max(this.since, until), isBroken]);
     if (!this.crowd.isOver) this.ends.push({ at: Date.now(), kicked: Boolean(this.#kicked) });
     this.since = undefined;
   }

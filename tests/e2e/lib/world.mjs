@@ -89,6 +89,7 @@ export class World {
     await this.it.helm("uninstall", "chat", "--ignore-not-found", "--wait").catch(tell);
     await this.it.kubectl("delete", "namespace", this.it.namespace, "--ignore-not-found").catch(tell);
     if (this.#postgres) await removeDefaultClass(this.node, this.#postgres).catch(tell);
+    this.it.api.end();
     fs.rmSync(this.#folder, { recursive: true });
   }
 }
@@ -119,11 +120,11 @@ export async function install(world) {
 /** Lets the clients come. */
 export async function start(world) {
   const { suite, it } = world;
-  const [{ spec }] = await it.list("service", "app.kubernetes.io/name=web-server");
+  const [{ spec }] = await it.list("services", "app.kubernetes.io/name=web-server");
   world.gate = process.env.E2E_GATE ?? `ws://${spec.clusterIP}:${spec.ports[0].port}/gate`;
   const half = CLIENTS / 2;
   const options = { gate: world.gate, count: half, rooms: half / ROOM_SIZE, every: EVERY };
-  await suite.act("all clients come", async () => {
+  return suite.act("all clients come", async () => {
     if (haveVerify()) {
       const chat = `kubectl --namespace ${it.namespace} exec deployment/chat -- chat store export {room}`;
       suite.others = new Others({ ...options, exports: chat });
