@@ -40,7 +40,8 @@ export async function changes(world) {
 export async function moreChanges(world) {
   const { suite, other } = world;
   if (other) {
-    await suite.step(`kubectl drain ${other}`, { pace: kicks(1), broken: Infinity }, () => drain(world));
+    // The next pod goes when the last one's successor is ready, which may be before its drain is over.
+    await suite.step(`kubectl drain ${other}`, { pace: kicks(2), broken: Infinity }, () => drain(world));
   } else {
     suite.leaveOut("kubectl drain", "there is one node only");
   }

@@ -52,9 +52,9 @@ export class Crowd {
     const missed = acked.flatMap((message) =>
       this.clients
         .filter((client) => client.room === message.room && !client.heard.has(message.key))
-        .map((client) => ({ client: client.name, margin: client.leftAfter(message), ...message }))
-        .filter(({ margin }) => margin !== undefined));
-    const lost = missed.filter(({ margin }) => margin > UNDER_WAY);
+        .map((client) => ({ client: client.name, why: client.missed(message), ...message }))
+        .filter(({ why }) => why));
+    const lost = missed.filter(({ why }) => why !== "under way");
     const now = Date.now();
     const codes = count(said.map(({ code }) => code).filter((code) => code && code !== "ok"));
     const returns = this.clients.flatMap((client) => client.returns).filter(({ at }) => at >= from && at < to);
@@ -142,19 +142,19 @@ class Client {
   }
 
   /**
-   * How long it was there after that was acknowledged: Infinity if it heard what was said
-   * later, 0 if its connection broke; undefined if it was not there from when it was said
-   * until then.
+   * Why it should have heard that: "later", as it heard what was said later; "there", as it
+   * stayed. "under way": it had to go. undefined: it was not there from when that was said
+   * until it was acknowledged.
    */
-  leftAfter({ sent, answered }) {
+  missed({ sent, answered }) {
     const stays = this.since === undefined ? this.stays : [...this.stays, [this.since, Infinity]];
     const stay = stays.find(([since, until]) => since <= sent && answered <= until);
     if (!stay) return undefined;
     const [, until, isBroken] = stay;
-    const isHole = this.crowd.said.some(({ key, room, ...later }) =>
+    const hasLater = this.crowd.said.some(({ key, room, ...later }) =>
       room === this.room && later.sent > answered && later.sent < until && this.heard.has(key));
-    if (isHole) return Infinity;
-    return isBroken ? 0 : until - answered;
+    if (hasLater) return "later";
+    return isBroken || until - answered <= UNDER_WAY ? "under way" : "there";
   }
 
   async end() {

@@ -4,8 +4,8 @@
 import { until } from "./kube.mjs";
 
 const BACK_WITHIN = 60;
-/** Answers come within 10 s, or the client has gone. */
-const LATE = 12;
+/** Answers come within 10 s, or the client has gone; and a lost link has been mended. */
+const LATE = 30;
 
 export class Suite {
   rows = [];
@@ -101,7 +101,8 @@ export class Suite {
 
 function unlike(plain, { pace, refused, broken }) {
   const { lost, doubled, disordered, kicksPeak } = plain;
-  const first = lost[0] && ` (first: ${lost[0].key} to ${lost[0].client})`;
+  const later = lost.filter(({ why }) => why === "later").length;
+  const first = lost[0] && ` (${later} before others that came; first: ${lost[0].key} to ${lost[0].client})`;
   // Who is sent away may have asked for something at the last moment.
   const no = plain.refused + plain.unanswered - plain.broken - plain.kicks;
   if (lost.length > 0) return `${lost.length} lost${first}`;
