@@ -51,7 +51,12 @@ chart-readme: ## Write the table of values in helm/README.md
 
 .PHONY: e2e-smoke
 e2e-smoke: build ## Install, scale and restart on the cluster of KUBECONFIG, while clients chat
-	@node tests/e2e/smoke.mjs
+	@IMAGE=$(IMAGE) node tests/e2e/smoke.mjs
+
+.PHONY: e2e
+e2e: build ## The same with 500 clients, all that operators do and much that may happen; a table
+	@scripts/setup node
+	@IMAGE=$(IMAGE) node tests/e2e/suite.mjs $(ARGS)
 
 .PHONY: image
 image: ## Build the image with Docker; IMAGE=shaddock:0.1.0

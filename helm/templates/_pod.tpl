@@ -28,21 +28,28 @@ nodeSelector:
 tolerations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with $values.affinity }}
+{{- $affinity := $values.affinity }}
+{{- if $root.Values.topologySpread.enabled }}
+{{- /* Zones by affinity: nodes that lack the key of one constraint are ignored by all of them. */}}
+{{- $own := dict "matchLabels" (fromYaml (include "shaddock.selectorLabels" .)) }}
+{{- $zone := dict "topologyKey" "topology.kubernetes.io/zone" "labelSelector" $own }}
+{{- $zones := list (dict "weight" 100 "podAffinityTerm" $zone) }}
+{{- $spread := dict "podAntiAffinity" (dict "preferredDuringSchedulingIgnoredDuringExecution" $zones) }}
+{{- $affinity = merge (deepCopy $affinity) $spread }}
+{{- end }}
+{{- with $affinity }}
 affinity:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- if $root.Values.topologySpread.enabled }}
 topologySpreadConstraints:
-  {{- range list "topology.kubernetes.io/zone" "kubernetes.io/hostname" }}
   - maxSkew: 1
-    topologyKey: {{ . }}
+    topologyKey: kubernetes.io/hostname
     whenUnsatisfiable: {{ $root.Values.topologySpread.whenUnsatisfiable }}
     labelSelector:
       matchLabels:
         {{- include "shaddock.selectorLabels" (list $root $component) | nindent 8 }}
     matchLabelKeys: [pod-template-hash]
-  {{- end }}
 {{- end }}
 {{- end }}
 

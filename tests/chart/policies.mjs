@@ -49,6 +49,10 @@ const env = (container, name) => (container.env ?? []).find((one) => one.name ==
 const seconds = (text) => Number(/^(\d+)s$/.exec(text ?? "")?.[1]);
 
 /** One line for each of `all` that `test` does not like. */
+/** By what pods are spread: by constraints, then by preferred anti-affinity. */
+const spread = ({ topologySpreadConstraints: constraints, affinity }, field = "topologyKey") =>
+  [...constraints, ...affinity.podAntiAffinity.preferredDuringSchedulingIgnoredDuringExecution.map(({ podAffinityTerm }) => podAffinityTerm)]
+    .map((one) => one[field]);
 const unless = (all, test, line) => all.filter((one) => !test(one)).map(line);
 
 export const policies = {
@@ -286,12 +290,11 @@ export const policies = {
         .filter(([probe, path]) => container[probe]?.httpGet.path !== path || container[probe].httpGet.port !== "admin")
         .map(([probe]) => `${pod.name}: ${probe}`)),
 
-  "pods are spread over zones and nodes by their own labels": (all, values) => {
+  "pods are spread by their own labels over nodes, and over zones without a constraint that nodes without zones fail": (all, values) => {
     if (values === "memory") return [];
     return unless(pods(all).filter(({ object }) => object.kind === "Deployment"), ({ labels, spec }) =>
-      spec.topologySpreadConstraints.map(({ topologyKey }) => topologyKey).join() ===
-        "topology.kubernetes.io/zone,kubernetes.io/hostname" &&
-      spec.topologySpreadConstraints.every(({ labelSelector }) => selects(labelSelector, labels)), ({ name }) => name);
+      spread(spec).join() === "kubernetes.io/hostname,topology.kubernetes.io/zone" &&
+      spread(spec, "labelSelector").every((selector) => selects(selector, labels)), ({ name }) => name);
   },
 
   "monitors find the pods of all workloads, and no other": (all) =>

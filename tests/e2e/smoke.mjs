@@ -3,10 +3,10 @@
 //
 //   node tests/e2e/smoke.mjs
 //
-// The image has to be there, under the chart's default name and tag. Ends with 1 if
-// something fails; what was installed is removed in any case.
+// The image has to be there, under the chart's default name and tag, or as $IMAGE. Ends
+// with 1 if something fails; what was installed is removed in any case.
 
-import { Installation, Meetings, ROOT, until } from "./lib/kube.mjs";
+import { imageValues, Installation, Meetings, ROOT, until } from "./lib/kube.mjs";
 
 const NAMESPACE = `shaddock-e2e-${process.pid}`;
 // Of rooms that move from one shard's memory to another's, some are refused: 503, and the
@@ -61,16 +61,14 @@ async function settled() {
 
 async function suite() {
   const chart = `${ROOT}helm`;
-  const values = ["--set", "store.kind=memory", "--set", "connector.drainSeconds=10"];
+  const values = ["--set", "store.kind=memory", "--set", "connector.drainSeconds=10", ...imageValues()];
   await act("install in a restricted namespace", {}, async () => {
-    const enforce = "pod-security.kubernetes.io/enforce=restricted";
-    await it.kubectl("create", "namespace", NAMESPACE);
-    await it.kubectl("label", "namespace", NAMESPACE, enforce);
+    await it.makeNamespace();
     await it.helm("install", "chat", chart, ...values, "--wait", "--timeout", "120s");
   });
   await act("helm test", {}, () => it.helm("test", "chat").then(() => "2 tests"));
 
-  const { clusterIP } = (await it.list("service", "app.kubernetes.io/name=web-server"))[0].spec;
+  const { clusterIP } = (await it.list("services", "app.kubernetes.io/name=web-server"))[0].spec;
   meetings = new Meetings(`ws://${clusterIP}/gate`);
   await until(10, "somebody has met", () => meetings.met > 0);
 
@@ -115,6 +113,7 @@ try {
   await meetings?.end();
   await it.helm("uninstall", "chat", "--wait").catch((error) => console.error(error.message));
   await it.kubectl("delete", "namespace", NAMESPACE, "--wait=false");
+  it.api.end();
 }
 const passed = rows.filter(({ wrong }) => !wrong).length;
 console.log(`\n${passed} passed, ${rows.length - passed} failed`);

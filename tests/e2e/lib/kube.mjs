@@ -8,21 +8,67 @@ import { promisify } from "node:util";
 const run = promisify(execFile);
 
 export const ROOT = fileURLToPath(new URL("../../../", import.meta.url));
-const PROGRAMS = path.resolve(ROOT, process.env.SHADDOCK_BIN_DIR ?? "target/release");
+export const PROGRAMS = path.resolve(ROOT, process.env.SHADDOCK_BIN_DIR ?? "target/release");
 
 /** Runs a command to its end, and returns what it printed; what it said is in the error. */
-async function output(file, args, seconds) {
+export async function output(file, args, seconds, env) {
+  return (await both(file, args, seconds, env)).stdout;
+}
+
+/** The same, and what it said on the way. */
+export async function both(file, args, seconds, env = {}) {
+  const options = { timeout: seconds * 1000, maxBuffer: 1 << 26, cwd: ROOT, env: { ...process.env, ...env } };
   try {
-    const { stdout } = await run(file, args, { timeout: seconds * 1000, maxBuffer: 1 << 26 });
-    return stdout.trim();
+    const { stdout, stderr } = await run(file, args, options);
+    return { stdout: stdout.trim(), stderr: stderr.trim() };
   } catch (error) {
     const why = error.killed ? `not within ${seconds} s` : error.stderr || error.stdout || error.message;
     throw new Error(`${path.basename(file)} ${args.join(" ")}: ${why.trim()}`);
   }
 }
 
+/** What Helm is told of the image that is tried: of $IMAGE, or nothing, for the default. */
+export function imageValues(image = process.env.IMAGE) {
+  if (!image) return [];
+  const [, repository, tag] = /^(.+):([^:/]+)$/.exec(image) ?? [];
+  if (!tag) throw new Error(`IMAGE=${image} has no tag`);
+  return ["--set", `image.repository=${repository}`, "--set-string", `image.tag=${tag}`];
+}
+
+/** What `kubectl get --raw` shows, without a process for each look: they are many. */
+class Api {
+  #address;
+  #proxy;
+
+  async get(path) {
+    this.#address ??= this.#start();
+    const answer = await fetch(`${await this.#address}${path}`, { signal: AbortSignal.timeout(30_000) });
+    const text = await answer.text();
+    if (!answer.ok) throw new Error(`GET ${path}: ${answer.status} ${text.trim()}`);
+    return text;
+  }
+
+  #start() {
+    this.#proxy = spawn("kubectl", ["proxy", "--port=0"], { stdio: ["ignore", "pipe", "inherit"] });
+    return new Promise((resolve, reject) => {
+      let said = "";
+      this.#proxy.on("error", reject).on("close", () => reject(new Error("kubectl proxy has ended")));
+      this.#proxy.stdout.on("data", (data) => {
+        const [address] = /[\d.]+:\d+/.exec((said += data)) ?? [];
+        if (address) resolve(`http://${address}`);
+      });
+    });
+  }
+
+  end() {
+    this.#proxy?.kill();
+  }
+}
+
 /** One installation, in a namespace of its own. */
 export class Installation {
+  api = new Api();
+
   constructor(namespace) {
     this.namespace = namespace;
   }
@@ -35,10 +81,18 @@ export class Installation {
     return output("helm", ["--namespace", this.namespace, ...args], 300);
   }
 
-  /** All objects of a kind with the labels. */
+  /** Makes the namespace, which takes no pod that is not restricted. */
+  async makeNamespace() {
+    await this.kubectl("create", "namespace", this.namespace);
+    const modes = ["enforce", "warn"].map((mode) => `pod-security.kubernetes.io/${mode}=restricted`);
+    await this.kubectl("label", "namespace", this.namespace, ...modes);
+  }
+
+  /** All of the namespace's "pods" or "services" with the labels, or all "nodes". */
   async list(kind, labels = "") {
-    const text = await this.kubectl("get", kind, "--selector", labels, "--output", "json");
-    return JSON.parse(text).items;
+    const where = kind === "nodes" ? kind : `namespaces/${this.namespace}/${kind}`;
+    const query = new URLSearchParams({ labelSelector: labels });
+    return JSON.parse(await this.api.get(`/api/v1/${where}?${query}`)).items;
   }
 
   /** How many pods of a workload are ready and stay. */
@@ -70,12 +124,13 @@ export class Meetings {
   #ends = false;
   #done;
 
-  constructor(gate) {
-    this.#done = this.#meet(gate);
+  /** `pause`: milliseconds between two meetings. */
+  constructor(gate, pause = 0) {
+    this.#done = this.#meet(gate, pause);
   }
 
-  async #meet(gate) {
-    while (!this.#ends) {
+  async #meet(gate, pause) {
+    for (; !this.#ends; await new Promise((resolve) => setTimeout(resolve, pause))) {
       const code = await new Promise((resolve) => {
         const smoke = spawn(path.join(PROGRAMS, "loadgen"), ["smoke", "--gate", gate]);
         let said = "";
