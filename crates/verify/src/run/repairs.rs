@@ -6,13 +6,14 @@ use std::{collections::HashMap, net::SocketAddr, time::Duration};
 use chassis::{Clock, Net};
 use verify::{Event, record::REPAIR};
 
-use super::{process::repairs, recorder::Recorder};
+use super::process::repairs;
+use crate::people::recorder::Recorder;
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(500);
 
 /// Looks at the connectors' counts until it is dropped.
-pub(super) async fn watch(net: Net, clock: Clock, recorder: Recorder, admins: Vec<SocketAddr>) {
+pub(crate) async fn watch(net: Net, clock: Clock, recorder: Recorder, admins: Vec<SocketAddr>) {
     let mut known: HashMap<SocketAddr, f64> = HashMap::new();
     loop {
         let mut is_new = false;
