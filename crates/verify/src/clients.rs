@@ -27,7 +27,7 @@ use crate::{
         recorder::Recorder,
     },
     report::{self, note, say},
-    run::repairs,
+    run::{repairs, system},
 };
 use told::Told;
 
@@ -186,24 +186,12 @@ async fn record(options: &Options) -> anyhow::Result<Vec<Line>> {
 
 /// What the store has of a room; none, if nobody was ever there.
 fn export(options: &Options, room: &str) -> anyhow::Result<Option<String>> {
-    let mut command = match (&options.export, &options.store, &options.bin_dir) {
+    match (&options.export, &options.store, &options.bin_dir) {
         (Some(command), ..) => {
             let mut shell = Command::new("sh");
-            shell.arg("-c").arg(command.replace(EXPORT_WORD, room));
-            shell
+            system::printed(shell.arg("-c").arg(command.replace(EXPORT_WORD, room)), room)
         }
-        (_, Some(store), Some(bin_dir)) => {
-            let mut chat = Command::new(bin_dir.join("chat"));
-            chat.args(["store", "export", room, "--store", store]);
-            chat
-        }
-        _ => return Ok(None),
-    };
-    let done = command.output().with_context(|| format!("export {room}"))?;
-    let error = String::from_utf8_lossy(&done.stderr);
-    if error.contains("there is no room") {
-        return Ok(None);
+        (_, Some(store), Some(bin_dir)) => system::export(&bin_dir.join("chat"), store, room),
+        _ => Ok(None),
     }
-    ensure!(done.status.success(), "export {room}: {error}");
-    Ok(Some(String::from_utf8(done.stdout)?))
 }

@@ -11,6 +11,8 @@ const SECOND: u64 = 1_000_000;
 const LOSSES: [u8; 3] = [3, 7, 8];
 /// The rule that is broken when something is stored twice.
 const DOUBLES: u8 = 5;
+/// Why a session is closed whose client has come in by another one.
+const BY_ITS_NEXT: [&str; 2] = ["superseded", "logged in"];
 /// The code of what may be said again.
 const UNAVAILABLE: u16 = 503;
 
@@ -198,7 +200,10 @@ impl<'a> Count<'a> {
             }
             Event::Pushed { .. } => self.figures.pushed += usize::from(counts),
             Event::Leave { session, .. } => self.went(*session, at, true),
-            Event::Closed { session, by_client, .. } => self.went(*session, at, *by_client),
+            Event::Closed { session, by_client, reason } => {
+                let is_wanted = *by_client || BY_ITS_NEXT.iter().any(|word| reason.contains(word));
+                self.went(*session, at, is_wanted);
+            }
             _ => {}
         }
     }
@@ -222,7 +227,7 @@ impl<'a> Count<'a> {
         figures.away.push(at - since);
     }
 
-    fn went(&mut self, session: u32, at: u64, by_client: bool) {
+    fn went(&mut self, session: u32, at: u64, is_wanted: bool) {
         if let Some(room) = self.places.get(&session)
             && let Some(room) = self.rooms.get_mut(room)
         {
@@ -230,7 +235,7 @@ impl<'a> Count<'a> {
         }
         let Some(client) = self.client(session) else { return };
         // Who comes in by another session loses the old one, and is not away.
-        if client.session == session && std::mem::take(&mut client.is_in) && !by_client {
+        if client.session == session && std::mem::take(&mut client.is_in) && !is_wanted {
             client.away = Some(at);
         }
     }

@@ -13,7 +13,7 @@ mod log;
 mod person;
 mod reader;
 pub(crate) mod recorder;
-mod socket;
+pub(crate) mod socket;
 
 use std::{
     sync::{

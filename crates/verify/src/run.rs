@@ -4,7 +4,7 @@ mod faults;
 pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod repairs;
-mod system;
+pub(crate) mod system;
 
 use std::{
     fs::File,

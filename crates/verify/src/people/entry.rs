@@ -52,12 +52,20 @@ impl Entry {
     }
 
     /// How long one waits at most before one tries again, having `failed` so often.
-    pub(crate) fn patience(&self, first: Duration, failed: u32) -> Duration {
+    pub(crate) fn patience(&self, first: Duration, failed: u32, clients: usize) -> Duration {
         match self {
             Self::Connectors(_) => first,
-            Self::Gate(_) => PATIENCE_MAX.min(first * 2_u32.pow(failed.min(8)) / 2),
+            Self::Gate(_) => {
+                let max = PATIENCE_MAX.max(spread(clients));
+                max.min(first * 2_u32.pow(failed.min(8)) / 2)
+            }
         }
     }
+}
+
+/// Over how long so many come, so that they do not hold each other up.
+pub(crate) fn spread(clients: usize) -> Duration {
+    Duration::from_secs(1).max(Duration::from_millis(clients as u64 * 10))
 }
 
 impl Url {

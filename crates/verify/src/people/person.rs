@@ -9,7 +9,7 @@ use std::{
 use chassis::{Policy, Rng};
 use verify::Position;
 
-use super::{Shared, client::Session};
+use super::{Shared, client::Session, entry};
 
 /// Messages that may wait for their answers.
 const UNSENT_MAX: usize = 32;
@@ -90,7 +90,7 @@ impl Person {
 
     /// Chats until the run is over.
     pub(crate) async fn live(mut self) {
-        self.wait(Duration::from_secs(1)).await;
+        self.wait(entry::spread(self.shared.clients)).await;
         let (mut session, mut failed) = (None, 0);
         while !self.shared.phase().is_over {
             let old = match session.take() {
@@ -99,7 +99,12 @@ impl Person {
                     Some(new) => new,
                     None => {
                         failed += 1;
-                        self.wait(self.shared.entry.patience(RETRY * 2, failed)).await;
+                        self.wait(self.shared.entry.patience(
+                            RETRY * 2,
+                            failed,
+                            self.shared.clients,
+                        ))
+                        .await;
                         continue;
                     }
                 },
@@ -161,9 +166,13 @@ impl Person {
 
     /// One step of a session's life; `None` if it is over.
     async fn stay(&mut self, session: Session) -> Option<Session> {
+        let pause = self.rng.up_to(self.shared.pace * 2);
+        let mut phases = self.shared.phase.clone();
+        tokio::select! {
+            _ = session.ended(pause) => {}
+            _ = phases.wait_for(|phase| phase.is_over) => {}
+        }
         let phase = self.shared.phase();
-        let pause = self.shared.pace * 2;
-        session.ended(self.rng.up_to(pause)).await;
         self.take_answers(&session);
         if session.is_closed() {
             self.remember(&session);
