@@ -15,7 +15,7 @@ const kicks = (pods) => pods * (PACE + EDGE);
 const OTHERS = ["--set", "connector.drainSeconds=20", "--set", "'log=info\\,hyper=warn'"];
 
 export async function changes(world) {
-  const { suite } = world;
+  const { suite, other } = world;
   await suite.step("kubectl scale deployment connector --replicas=3", {}, async () => {
     await world.say("kubectl scale deployment connector --replicas=3");
     return `ready after ${(await world.scaled("connector", 3)).toFixed(1)} s`;
@@ -30,7 +30,13 @@ export async function changes(world) {
     await world.say("kubectl scale deployment chat --replicas=3");
     return `ready after ${(await world.scaled("chat", 3)).toFixed(1)} s`;
   });
-  // A web-server that ends takes the connections with it that it leads.
+  if (other) {
+    // The next pod goes when the last one's successor is ready, which may be before its drain is over.
+    await suite.step(`kubectl drain ${other}`, { pace: kicks(2), broken: Infinity }, () => drain(world));
+  } else {
+    suite.leaveOut("kubectl drain", "there is one node only");
+  }
+  // Puts pods on both nodes again. A web-server that ends takes the connections with it that it leads.
   await suite.step("helm upgrade, other settings", { pace: kicks(2), broken: Infinity }, () => upgrade(world));
   await suite.step("kubectl rollout restart deployment chat", {}, () => restart(world, "chat", 3));
   await suite.step("kubectl rollout restart deployment connector", { pace: kicks(2) }, () => restart(world, "connector", 2));
@@ -38,13 +44,7 @@ export async function changes(world) {
 
 /** What comes last, since it leaves things as they were. */
 export async function moreChanges(world) {
-  const { suite, other } = world;
-  if (other) {
-    // The next pod goes when the last one's successor is ready, which may be before its drain is over.
-    await suite.step(`kubectl drain ${other}`, { pace: kicks(2), broken: Infinity }, () => drain(world));
-  } else {
-    suite.leaveOut("kubectl drain", "there is one node only");
-  }
+  const { suite } = world;
   if (await hasMetrics()) {
     await suite.step("autoscaling, the load above the target", {}, () => byLoad(world));
   } else {
@@ -147,8 +147,8 @@ async function byLoad(world) {
   const seconds = await until(60, "3 connectors or more", async () => (await world.it.ready("connector")) > 2);
   await until(60, "4 connectors", async () => (await world.it.ready("connector")) === 4);
   await set(95);
-  await sleep(40_000);
+  await sleep(30_000);
   const left = await world.it.ready("connector");
-  if (left !== 4) throw new Error(`${left} connectors are left, 40 s after the load fell`);
-  return `more after ${seconds.toFixed(0)} s; when the load falls none goes for 40 s`;
+  if (left !== 4) throw new Error(`${left} connectors are left, 30 s after the load fell`);
+  return `more after ${seconds.toFixed(0)} s; when the load falls none goes for 30 s`;
 }

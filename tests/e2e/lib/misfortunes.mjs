@@ -14,7 +14,7 @@ export async function misfortunes(world) {
   } else {
     suite.leaveOut("no API server", "E2E_API_STOP and E2E_API_START are not given");
   }
-  await suite.step("PostgreSQL's pod is killed, and back", { refused: Infinity, isStore: true }, () => withoutStore(world));
+  await suite.step("PostgreSQL's pod is killed, and back", { refused: Infinity }, () => withoutStore(world));
   if (world.other && E2E_NODE_STOP && E2E_NODE_START) {
     const mild = { refused: Infinity, broken: Infinity };
     await suite.step(`the node ${world.other} is lost`, { ...mild, back: 180 }, () => lose(world));

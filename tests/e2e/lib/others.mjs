@@ -8,7 +8,7 @@ import path from "node:path";
 import { PROGRAMS } from "./kube.mjs";
 
 const VERIFY = path.join(PROGRAMS, "verify");
-const LAST_WORDS = 120_000;
+const LAST_WORDS = 240_000;
 
 /** Whether our clients with records are there: `verify clients`. */
 export function haveVerify() {
@@ -47,8 +47,8 @@ export class Others {
   }
 
   /** That something is broken or moved from now on ("begin"), or is well again ("end"). */
-  tell(fault, kind, { isStore = false } = {}) {
-    const line = { at: Date.now(), fault, kind, store_stopped: isStore };
+  tell(fault, kind) {
+    const line = { at: Date.now(), fault, kind };
     fs.appendFileSync(this.#events, `${JSON.stringify(line)}\n`);
   }
 

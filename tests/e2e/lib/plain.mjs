@@ -33,6 +33,12 @@ export class Crowd {
     return this.clients.filter((client) => client.isPresent).length;
   }
 
+  /** Whether somebody has waited for an answer for some time, and may be about to give up. */
+  get isWaiting() {
+    const now = Date.now();
+    return this.said.some(({ sent, code }) => code === undefined && sent < now - 3000 && sent > now - PATIENCE);
+  }
+
   async end() {
     this.isOver = true;
     await Promise.all(this.clients.map((client) => client.end()));

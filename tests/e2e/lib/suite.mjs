@@ -43,19 +43,20 @@ export class Suite {
    * be there again. `pace`: kicks in one second. `refused`, `broken`: how many messages may
    * be refused or stay without an answer, and connections end without a kick.
    */
-  async step(name, { back = BACK_WITHIN, pace = Infinity, refused = 0, broken = 0, isStore = false }, work) {
+  async step(name, { back = BACK_WITHIN, pace = Infinity, refused = 0, broken = 0 }, work) {
     if (this.only.length > 0 && !this.only.some((word) => name.includes(word))) return;
     const from = Date.now();
     const row = { name, figures: "" };
     this.meetings?.take();
     try {
-      this.others?.tell("begin", name, { isStore });
+      this.others?.tell("begin", name);
       row.figures = (await work()) ?? "";
     } catch (error) {
       row.wrong = error.message;
     }
     try {
-      await until(back, "all clients are in their rooms", () => this.crowd.present === this.crowd.clients.length);
+      const { crowd } = this;
+      await until(back, "all clients are in their rooms", () => crowd.present === crowd.clients.length && !crowd.isWaiting);
     } catch (error) {
       row.wrong ??= `${error.message}: ${this.crowd.present}`;
     }
@@ -91,7 +92,7 @@ export class Suite {
         ? [plain.acked, plain.refused + plain.unanswered, plain.lost.length, plain.cut, plain.doubled, plain.kicks, plain.broken,
           plain.away.toFixed(1), plain.kicksPeak, plain.returnsPeak]
         : Array(10).fill("");
-      console.log(`| ${[name, seconds.toFixed(0), ...cells, wrong ? `FAILED: ${wrong}` : figures].join(" | ")} |`);
+      console.log(`| ${[name, seconds.toFixed(0), ...cells, wrong ? `FAILED: ${wrong.split("\n")[0]}` : figures].join(" | ")} |`);
     }
     const failed = this.rows.filter(({ wrong }) => wrong).length;
     console.log(`\n${this.rows.length - failed} passed, ${failed} failed${this.skipped.length ? `, left out: ${this.skipped.join(", ")}` : ""}`);

@@ -145,7 +145,9 @@ export async function stop(world) {
     await suite.act("the rules, for our own clients", async () => {
       const { code, said, figures } = await suite.others.end();
       if (code !== 0) throw new Error(`verify ends with ${code}:\n${said.split("\n").slice(-40).join("\n")}`);
-      return JSON.stringify(figures);
+      const { acknowledged, pushed, reconnects, reconnects_per_second_peak: peak, away, lost, doubled } = figures;
+      return `${acknowledged} messages acknowledged, ${pushed} pushed, ${lost} lost, ${doubled} doubled; ${reconnects} back, ` +
+        `away ${away.p50_ms} ms at p50 and ${away.max_ms} ms at most, ${peak} back/s at most`;
     });
   }
   await suite.act("no container was restarted but those that were killed", async () => {
