@@ -110,6 +110,11 @@ bench-store: build ## Measure what an acknowledged message costs in each store
 verify: build ## Break things under 300 clients for 6 minutes, check every rule; STORE=sqlite
 	target/release/verify run --bin-dir target/release $(addprefix --store ,$(STORE)) $(ARGS)
 
+.PHONY: verify-ops
+verify-ops: build ## Play the acceptance tests of operations with a fake API server; ARGS="--tests 9,11"
+	@scripts/setup postgres
+	target/release/verify ops --bin-dir target/release $(ARGS)
+
 .PHONY: mutants
 mutants: ## Plant bugs in all programs, and see that `verify` finds each
 	@scripts/setup rust

@@ -85,6 +85,11 @@ const STAGES = [
     counts: NODE,
     minutes: 10,
   },
+  {
+    name: "ops",
+    run: [`${BINARIES}/verify`, "ops", "--bin-dir", BINARIES, "--quick"],
+    counts: PLAIN,
+  },
   { name: "grpcurl", run: nodeTests("tests/system", ["tests/system/grpcurl.test.mjs"]), counts: NODE },
   {
     name: "conformance",

@@ -70,8 +70,9 @@ impl HealthDiscovery {
     /// Makes the discovery and the future that runs it, which the caller spawns
     /// and drops at shutdown: it never ends by itself.
     ///
-    /// `me` is this process if it is a shard: it is always in its own view, is not
-    /// watched, and need not be listed; if it is, the list's address counts.
+    /// `me` is this process if it is a shard: it is in its own view, is not watched, and
+    /// need not be listed. If it is, the list's address counts; and once it has been, a
+    /// list of others takes it out: whoever has that list sends nobody here any more.
     pub fn new(
         shards: Source<Shard>,
         me: Option<Shard>,
@@ -112,12 +113,16 @@ impl Watches {
         let mut follow = pin!(follow.fuse());
         let mut watched: HashMap<Shard, DropGuard> = HashMap::new();
         let mut watches = FuturesUnordered::new();
+        let mut was_listed = false;
         loop {
             let shards = Arc::clone(&listed.borrow_and_update());
             watched.retain(|shard, _| shards.contains(shard));
-            self.unlist(&shards);
+            let names_me = shards.iter().any(|shard| self.is_me(shard));
+            let is_out = was_listed && !names_me;
+            was_listed |= names_me;
+            self.unlist(&shards, is_out);
             for shard in shards.iter() {
-                if self.me.as_ref().is_some_and(|me| me.id == shard.id) {
+                if self.is_me(shard) {
                     self.set(shard, true);
                 } else if !watched.contains_key(shard) {
                     let stop = CancellationToken::new();
@@ -139,12 +144,18 @@ impl Watches {
         }
     }
 
-    /// Takes out of the view who is not listed any more.
-    fn unlist(&self, listed: &[Shard]) {
-        let is_me = |shard: &Shard| self.me.as_ref().is_some_and(|me| me.id == shard.id);
+    fn is_me(&self, shard: &Shard) -> bool {
+        self.me.as_ref().is_some_and(|me| me.id == shard.id)
+    }
+
+    /// Takes out of the view who is not listed any more; this process itself only if it
+    /// `is_out`.
+    fn unlist(&self, listed: &[Shard], is_out: bool) {
         let view = self.view.borrow().clone();
-        for shard in view.shards().iter().filter(|s| !listed.contains(s) && !is_me(s)) {
-            self.set(shard, false);
+        for shard in view.shards().iter().filter(|shard| !listed.contains(shard)) {
+            if is_out || !self.is_me(shard) {
+                self.set(shard, false);
+            }
         }
     }
 

@@ -13,7 +13,8 @@ use crate::Origin;
 #[group(id = "clients")]
 pub struct Options {
     /// Connections held at once, whatever their state; one more is answered with
-    /// HTTP 503 and closed. Default: nine of ten descriptors that the process may have
+    /// HTTP 503 and closed. Default: nine of ten descriptors that the process may have,
+    /// which gate and connector of standalone share
     #[arg(long, env = "SHADDOCK_CONNECTIONS_MAX", value_name = "COUNT")]
     pub connections_max: Option<NonZeroUsize>,
 

@@ -1,7 +1,11 @@
 //! Drives real clients against real processes, breaks things meanwhile, and checks
 //! every rule of the delivery contract on what the clients saw.
 
+mod clients;
+mod figures;
 mod mutants;
+mod ops;
+mod people;
 mod report;
 mod run;
 
@@ -17,6 +21,12 @@ enum Command {
     /// Starts processes and clients, breaks things meanwhile, and checks what the
     /// clients saw; exit code 1 if a rule is broken, or was never checked
     Run(Box<run::Options>),
+    /// Lets clients chat in a system that runs already, through its gate, and checks what
+    /// they saw; exit code 1 if a rule is broken, or was never checked
+    Clients(Box<clients::Options>),
+    /// Plays the acceptance tests of operations: real processes, a fake API server of
+    /// Kubernetes, faults, and clients meanwhile; exit code 1 if one fails
+    Ops(Box<ops::Options>),
     /// Plants one bug after the other in programs that were built with the feature
     /// planted, and shows by which rule each is found; exit code 1 if one is not, or
     /// if something is found where there is none
@@ -32,6 +42,8 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Command::parse() {
         Command::Run(options) => in_runtime(run::run(*options)),
+        Command::Clients(options) => in_runtime(clients::run(*options)),
+        Command::Ops(options) => in_runtime(ops::run(*options)),
         Command::Mutants(options) => in_runtime(mutants::run(options)),
         Command::Check { file } => check(&file),
     };

@@ -33,6 +33,10 @@ pub(crate) struct Options {
 fn tuned(bug: Bug) -> &'static [&'static str] {
     match bug {
         Bug::ReplyBeforeStored | Bug::PushBeforeStored => &["--faults", "slow-store,kill-shard"],
+        // Whoever comes in a second time stays for long enough.
+        Bug::PredecessorStays => {
+            &["--pace", "1s", "--faults", "cut-clients", "--time", "60s", "--last-quiet", "54s"]
+        }
         // Silence, so that no next message shows the hole.
         Bug::DigestNotCompared => &[
             "--clients",
@@ -48,7 +52,7 @@ fn tuned(bug: Bug) -> &'static [&'static str] {
             "--last-quiet",
             "45s",
         ],
-        Bug::ResumeForAnybody | Bug::PredecessorStays | Bug::ComingNotTold => {
+        Bug::ResumeForAnybody | Bug::ComingNotTold => {
             &["--faults", "cut-peers", "--time", "46s", "--last-quiet", "30s"]
         }
         Bug::UnknownTakenForAbsent => {

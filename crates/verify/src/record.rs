@@ -262,6 +262,13 @@ pub enum Event {
         /// 200 if it is out.
         code: u16,
     },
+    /// It is told to come back by another connector (`onReconnect`).
+    SentAway {
+        /// The session.
+        session: u32,
+        /// After how long.
+        delay_ms: u64,
+    },
     /// The session is over.
     Closed {
         /// The session.

@@ -1,42 +1,37 @@
 //! `verify run`: processes, clients, faults, a record.
 
-mod client;
 mod faults;
-mod person;
-mod process;
-mod proxy;
-mod recorder;
-mod repairs;
-mod system;
+pub(crate) mod process;
+pub(crate) mod proxy;
+pub(crate) mod repairs;
+pub(crate) mod system;
 
 use std::{
     fs::File,
     io::BufWriter,
     num::NonZeroUsize,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicUsize},
     time::Duration,
 };
 
 use anyhow::Context;
-use chassis::{App, Clock, Net, Policy, Rng, Tasks, World};
+use chassis::{App, Policy, Rng, World};
 use clap::ValueEnum;
-use serde_json::Value;
 use tokio::{sync::watch, time::Instant};
 use verify::{Event, Line};
 
-use crate::report::{self, note};
+use crate::{
+    people::{
+        self, LAST_QUIET_MIN, Phase, Shared,
+        entry::{Entry, Url},
+        recorder::Recorder,
+    },
+    report::{self, note},
+};
 use faults::{Breaker, Kind};
-use person::Person;
-use recorder::Recorder;
 use system::System;
 
-/// Before the end of a quiet time nobody comes or goes, so that rosters can be compared.
-const CALM: Duration = Duration::from_secs(8);
-/// Before its end nobody says anything new.
-const SILENT: Duration = Duration::from_secs(2);
-/// The last quiet time is never shorter: rosters have 20 s.
-const LAST_QUIET_MIN: Duration = Duration::from_secs(22);
 /// Quiet seconds of a run of 360 s, each time.
 const QUIET: f64 = 25.0;
 const FULL: f64 = 360.0;
@@ -116,38 +111,6 @@ impl Options {
     }
 }
 
-/// What all clients share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    net: Net,
-    clock: Clock,
-    tasks: Tasks,
-    recorder: Recorder,
-    /// Where each connector is found.
-    connectors: Vec<String>,
-    clients: usize,
-    rooms: usize,
-    pace: Duration,
-    phase: watch::Receiver<Phase>,
-}
-
-/// What clients may do.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(crate) struct Phase {
-    /// Nobody comes or goes.
-    is_calm: bool,
-    /// Nobody says anything new.
-    is_silent: bool,
-    /// Everybody goes.
-    is_over: bool,
-}
-
-impl Shared {
-    fn phase(&self) -> Phase {
-        *self.phase.borrow()
-    }
-}
-
 /// Runs, checks, and says what came out: true if all is well.
 pub(crate) async fn run(options: Options) -> anyhow::Result<bool> {
     let world = World::real();
@@ -201,16 +164,17 @@ async fn record(
         clock,
         tasks: tasks.clone(),
         recorder: recorder.clone(),
-        connectors: system.clients.iter().map(|proxy| proxy.addr.to_string()).collect(),
+        entry: Entry::Connectors(
+            system.clients.iter().map(|proxy| Url::root(&proxy.addr)).collect(),
+        ),
         clients: options.clients.get(),
         rooms: options.rooms.get(),
+        prefix: String::new(),
         pace: options.pace,
         phase,
+        arrived: AtomicUsize::new(0),
     });
-    for number in 0..options.clients.get() {
-        let person = Person::new(&shared, number, seed);
-        tasks.spawn("person", Policy::Session, person.live());
-    }
+    people::start(&shared, seed);
     let admins = system.connectors.iter().map(|connector| connector.admin).collect();
     let repairs = repairs::watch(net.clone(), clock, recorder.clone(), admins);
     tasks.spawn("repairs", Policy::Session, repairs);
@@ -223,33 +187,16 @@ async fn record(
             continue;
         }
         note(format_args!("{:>5.0} s: quiet", recorder.seconds()));
-        be_quiet(&recorder, &phases, clock, quiet).await;
+        people::be_quiet(&shared, &phases, quiet).await;
     }
-    phases.send_replace(Phase { is_calm: true, is_silent: true, is_over: true });
-    // Time to say good-bye.
-    clock.sleep(SILENT).await;
-    for room in 0..options.rooms.get() {
-        export(&system, &recorder, &person::room(room))?;
+    people::part(&shared, &phases).await;
+    for room in (0..options.rooms.get()).map(|room| shared.room(room)) {
+        if let Some(text) = system.export(&room)? {
+            people::add_log(&recorder, &room, &text)?;
+        }
     }
     recorder.add(Event::End);
     Ok(recorder.take())
-}
-
-/// A time without faults.
-async fn be_quiet(
-    recorder: &Recorder,
-    phases: &watch::Sender<Phase>,
-    clock: Clock,
-    time: Duration,
-) {
-    recorder.add(Event::QuietBegins);
-    clock.sleep(time.saturating_sub(CALM)).await;
-    phases.send_replace(Phase { is_calm: true, ..Phase::default() });
-    clock.sleep(time.min(CALM).saturating_sub(SILENT)).await;
-    phases.send_replace(Phase { is_calm: true, is_silent: true, is_over: false });
-    clock.sleep(time.min(SILENT)).await;
-    recorder.add(Event::QuietEnds);
-    phases.send_replace(Phase::default());
 }
 
 /// When what is broken.
@@ -298,24 +245,4 @@ impl Plan {
         clock.sleep(until.saturating_duration_since(clock.now())).await;
         Ok(())
     }
-}
-
-/// Writes down what the store has of a room.
-fn export(system: &System, recorder: &Recorder, room: &str) -> anyhow::Result<()> {
-    let Some(text) = system.export(room)? else { return Ok(()) };
-    let mut lines = text.lines();
-    let first: Value = serde_json::from_str(lines.next().context("an empty export")?)?;
-    let number = |field: &str| first[field].as_u64().unwrap_or_default();
-    let epoch: u64 = first["epoch"].as_str().unwrap_or_default().parse().context("epoch")?;
-    recorder.add(Event::Log {
-        room: room.to_owned(),
-        epoch: format!("{epoch:016x}"),
-        head: number("head"),
-        taken: number("taken"),
-    });
-    for line in lines {
-        let entry = serde_json::from_str(line).context("an entry")?;
-        recorder.add(Event::Logged { room: room.to_owned(), entry });
-    }
-    Ok(())
 }

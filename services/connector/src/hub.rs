@@ -24,7 +24,7 @@ use crate::{
     listing::Listings,
     metrics::Metrics,
     pending::{Ask, Joining, Pending},
-    room::{Room, Route, State},
+    room::{Detached, Room, Route, State},
 };
 
 /// A handle; clones share the rooms.
@@ -330,6 +330,7 @@ impl Hub {
             ask,
             sent: false,
             repeated: false,
+            overtaken: false,
             abandoned: false,
             started,
         });
@@ -343,8 +344,8 @@ impl Hub {
     // === routing ===
 
     /// Takes a room off its link; a new one is not looked for before `wait` is over.
-    pub(crate) fn detach(&self, state: &mut State, wait: Duration) {
-        for left in state.detach(self.clock().now(), wait) {
+    pub(crate) fn detach(&self, state: &mut State, wait: Duration, why: Detached) {
+        for left in state.detach(self.clock().now(), wait, why) {
             self.answer(&left, 200, LEFT);
         }
     }

@@ -18,7 +18,7 @@ use crate::{
     hub::Hub,
     link::{Link, LinkError},
     pending::Ask,
-    room::{Hole, Room, State},
+    room::{Detached, Hole, Room, State},
 };
 
 mod joined;
@@ -158,7 +158,7 @@ fn restart(hub: &Hub, room: &Arc<Room>, state: &mut State) {
     if let Some(link) = state.link() {
         link.forget(&room.id);
     }
-    hub.detach(state, Duration::ZERO);
+    hub.detach(state, Duration::ZERO, Detached::Differed);
     hub.want(room);
 }
 
@@ -214,7 +214,7 @@ fn on_moved(hub: &Hub, link: &Arc<Link>, moved: &pb::Moved) {
     let Some(room) = room_on(hub, link, &moved.room) else { return };
     let mut state = room.state();
     link.forget(&room.id);
-    hub.detach(&mut state, Duration::ZERO);
+    hub.detach(&mut state, Duration::ZERO, Detached::Moved);
     state.redirect = moved.shard.as_ref().and_then(shard);
     state.lost = None;
     drop(state);

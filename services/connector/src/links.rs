@@ -19,6 +19,7 @@ use crate::{
     hub::Hub,
     link::{Link, LinkError, Opener},
     metrics::ReasonLabel,
+    room::Detached,
 };
 
 /// A handle; clones share the links.
@@ -184,7 +185,7 @@ impl Links {
             // Where another shard sent it, it stays.
             if !is_home && state.is_on(&link) && state.redirect.is_none() {
                 link.forget(&room.id);
-                self.hub().detach(&mut state, Duration::ZERO);
+                self.hub().detach(&mut state, Duration::ZERO, Detached::OwnerBack);
                 state.lost = None;
                 drop(state);
                 self.hub().want(&room);
@@ -252,7 +253,7 @@ impl Links {
         for room in link.rooms() {
             let mut state = room.state();
             if state.is_on(link) {
-                self.hub().detach(&mut state, Duration::ZERO);
+                self.hub().detach(&mut state, Duration::ZERO, Detached::LinkLost);
                 state.redirect = None;
                 state.lost = Some(shard.id.clone());
                 drop(state);

@@ -20,7 +20,7 @@ pub struct Metrics {
     pub(crate) pushes: Counter,
     pub(crate) deliveries: Counter,
     pub(crate) batch_pushes: Histogram,
-    pub(crate) rejoins: Family<ResultLabel, Counter>,
+    pub(crate) rejoins: Family<RejoinLabels, Counter>,
     pub(crate) resumes: Family<ResultLabel, Counter>,
     pub(crate) holes: Counter,
     pub(crate) digest_mismatches: Counter,
@@ -47,6 +47,13 @@ pub(crate) struct ReasonLabel {
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 pub(crate) struct ResultLabel {
     pub(crate) result: &'static str,
+}
+
+/// How a room was taken to a shard again, and why it had to be; closed sets.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub(crate) struct RejoinLabels {
+    pub(crate) result: &'static str,
+    pub(crate) cause: &'static str,
 }
 
 /// Both labels are closed sets. Users, rooms and sessions are never labels.
@@ -119,7 +126,11 @@ impl Metrics {
             "Pushes of one room that were written together",
             metrics.batch_pushes.clone(),
         );
-        r.register("rejoins", "Rooms taken to a shard again, by verdict", metrics.rejoins.clone());
+        r.register(
+            "rejoins",
+            "Rooms taken to a shard again, by verdict and cause",
+            metrics.rejoins.clone(),
+        );
         r.register(
             "resumes",
             "Sessions that said where they left off, by verdict",

@@ -26,6 +26,9 @@ pub(crate) struct Pending {
     /// True once the room has left a link that it was sent over: what came of it there,
     /// nobody has said.
     pub(crate) repeated: bool,
+    /// True once a message is known to be stored that its session said later: said again
+    /// over another link, it would be stored in the wrong order (contract, rule 15).
+    pub(crate) overtaken: bool,
     /// Set when the client has had its answer (too late) and only the shard's is
     /// still of interest.
     pub(crate) abandoned: bool,

@@ -1,6 +1,8 @@
 //! One room as this connector knows it: who is in it here, what they were shown,
 //! and what is asked for on their behalf.
 
+mod moving;
+
 use std::{
     collections::{BTreeSet, HashMap, HashSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard},
@@ -12,7 +14,7 @@ use model::{
     Epoch, Fence, Grant, Position, RoomDigest, RoomId, Seq, ShardId, UserName,
     planted::{self, Bug},
 };
-use rpc::chat::v1::{self as pb, command};
+use rpc::chat::v1 as pb;
 use tokio::time::Instant;
 
 use crate::{
@@ -21,6 +23,8 @@ use crate::{
     pending::{Ask, Pending},
     ring::Ring,
 };
+
+pub(crate) use moving::Detached;
 
 /// A room that sessions here are in, or want to be in.
 #[derive(Debug)]
@@ -44,6 +48,8 @@ pub(crate) struct State {
     pub(crate) route: Route,
     /// Whoever a shard named as the one that serves the room; outranks the view.
     pub(crate) redirect: Option<Shard>,
+    /// Why it was last taken off a link.
+    pub(crate) detached: Detached,
     /// The shard whose link was lost, until somebody has said who serves the room.
     pub(crate) lost: Option<ShardId>,
     /// The highest fence that was seen.
@@ -123,6 +129,7 @@ impl Room {
             by_name: HashMap::new(),
             leaving: BTreeSet::new(),
             route: Route::Wanted { since: now, not_before: now },
+            detached: Detached::default(),
             redirect: None,
             lost: None,
             seen: Fence::default(),
@@ -229,23 +236,26 @@ impl State {
 
     /// Takes the messages that were sent, and are not stored though one is that their
     /// session said later: they were refused, and the refusal was lost. `stored` are the
-    /// sessions and requests whose messages are. To send them again might store them now,
-    /// in the wrong order (contract, rule 15).
+    /// sessions and requests whose messages are, beside those that were answered before.
+    /// To send them again might store them now, in the wrong order (contract, rule 15).
     pub(crate) fn take_overtaken(&mut self, stored: &[(u64, u64)]) -> VecDeque<Pending> {
-        if stored.is_empty() {
-            return VecDeque::new();
+        for &(session, request) in stored {
+            self.overtakes(session, request);
         }
-        let is_overtaken = |p: &Pending| {
-            let is_later =
-                |&(session, id): &(u64, u64)| session == p.session.id() && id > p.request_id;
-            matches!(p.ask, Ask::Publish(_))
-                && (p.sent || p.repeated)
-                && stored.iter().any(is_later)
-        };
         let (overtaken, rest) =
-            std::mem::take(&mut self.pending).into_iter().partition(is_overtaken);
+            std::mem::take(&mut self.pending).into_iter().partition(|pending| pending.overtaken);
         self.pending = rest;
         overtaken
+    }
+
+    /// A message is stored: what its session said before, and nobody has answered, was
+    /// refused, or is still looked for.
+    pub(crate) fn overtakes(&mut self, session: u64, request: u64) {
+        // They are in the order in which they were asked.
+        let earlier = self.pending.iter_mut().take_while(|p| p.request_id < request);
+        for pending in earlier.filter(|p| p.session.id() == session && (p.sent || p.repeated)) {
+            pending.overtaken |= matches!(pending.ask, Ask::Publish(_));
+        }
     }
 
     /// True if a session is in, or wants to be.
@@ -263,47 +273,6 @@ impl State {
             .partition(|p| (p.sent || p.repeated) && matches!(p.ask, Ask::Publish(_)));
         self.pending = rest;
         unknown
-    }
-
-    /// The room has lost its link, or was told to go elsewhere. Returns who has asked
-    /// to leave: with the link they are gone.
-    #[must_use]
-    pub(crate) fn detach(&mut self, now: Instant, wait: Duration) -> Vec<Pending> {
-        if let (Some(link), Some(digest)) = (self.link(), self.digest) {
-            link.add_to_digest(digest.value().wrapping_neg());
-        }
-        self.digest = None;
-        self.hole = None;
-        self.leaving.clear();
-        // Whoever has left, or had an answer, is of no interest to the next shard.
-        let (kept, others): (Vec<Pending>, Vec<Pending>) =
-            std::mem::take(&mut self.pending).into_iter().partition(|pending| match pending.ask {
-                Ask::Join(_) => !pending.abandoned && !pending.session.is_closed(),
-                Ask::Publish(_) | Ask::History(_) => true,
-                Ask::Leave | Ask::Drop | Ask::Away => false,
-            });
-        self.pending = kept.into();
-        // That shard may do it still, whatever another one says of it in the meantime.
-        for pending in self.pending.iter_mut().filter(|pending| pending.sent) {
-            pending.repeated = true;
-            self.asked_twice = true;
-        }
-        self.route = Route::Wanted { since: now, not_before: now + wait };
-        others.into_iter().filter(|pending| matches!(pending.ask, Ask::Leave)).collect()
-    }
-
-    /// Detaches the room from its link if the shard has no member of ours in it.
-    pub(crate) fn detach_if_alone(&mut self) {
-        if self.members.is_empty() && self.leaving.is_empty() {
-            if let (Some(link), Some(digest)) = (self.link(), self.digest) {
-                link.add_to_digest(digest.value().wrapping_neg());
-            }
-            self.digest = None;
-            self.hole = None;
-            self.roster.clear();
-            self.ghosts.clear();
-            self.settles = None;
-        }
     }
 
     /// All names that members are shown, and that of somebody who comes in, as JSON:
@@ -389,36 +358,5 @@ impl State {
         }
         self.digest = Some(digest);
         self.mark = position;
-    }
-
-    /// All that a new shard has to know of the members.
-    pub(crate) fn rejoin(&self, room: &RoomId, redirected: bool) -> command::Command {
-        let member =
-            |session: &Session, name: &UserName, who: Who, grant: Option<Grant>| pb::RejoinMember {
-                session_id: session.id(),
-                user: name.to_string(),
-                identity: who.identity.0.to_vec().into(),
-                has_secret: who.has_secret,
-                grant: grant.map(Into::into),
-            };
-        let members = self
-            .members
-            .iter()
-            .map(|m| member(&m.session, &m.name, m.who, Some(*m.grant.lock().expect("a grant"))));
-        // The old shard may have let these in without our knowing.
-        let joining =
-            self.pending.iter().filter(|pending| pending.sent && !pending.abandoned).filter_map(
-                |pending| {
-                    let Ask::Join(joining) = &pending.ask else { return None };
-                    Some(member(&pending.session, &joining.name, joining.who, None))
-                },
-            );
-        command::Command::Rejoin(pb::Rejoin {
-            room: room.to_string(),
-            mark: Some(self.mark.into()),
-            seen: Some(self.seen.into()),
-            members: members.chain(joining).collect(),
-            redirected,
-        })
     }
 }

@@ -247,7 +247,7 @@ impl Config {
             address_rooms_burst: self.address_rooms_burst,
             protocol: self.protocol.clone(),
             crypto: self.crypto,
-            frontend: self.frontend_at(self.connector_client_addr),
+            frontend: self.frontend_at(self.connector_client_addr, CONNECTOR_NINTHS),
             tls: self.tls.clone(),
             access: self.access.clone(),
             chassis: self.chassis.clone(),
@@ -263,7 +263,7 @@ impl Config {
             advertise: self.gate_advertise,
             advertise_options: self.advertise_options.clone(),
             protocol: self.protocol.clone(),
-            frontend: self.frontend_at(self.gate_client_addr),
+            frontend: self.frontend_at(self.gate_client_addr, GATE_NINTHS),
             tls: self.tls.clone(),
             access: self.access.clone(),
             chassis: self.chassis.clone(),
@@ -272,9 +272,11 @@ impl Config {
     }
 
     /// Limits at `listen_addr`, where our own proxy is believed who its clients are. It
-    /// dials from this machine.
-    fn frontend_at(&self, listen_addr: SocketAddr) -> frontend::Options {
+    /// dials from this machine. What is left to us of the connections is shared.
+    fn frontend_at(&self, listen_addr: SocketAddr, ninths: usize) -> frontend::Options {
         let mut options = self.frontend.clone();
+        let share = NonZeroUsize::new(options.connections_max() / 9 * ninths);
+        options.connections_max = options.connections_max.or(share);
         if self.proxy {
             let mut ours: Vec<IpAddr> =
                 vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
@@ -306,6 +308,11 @@ impl Config {
         }
     }
 }
+
+/// Without --connections-max, gate and connector share nine of ten descriptors: at the
+/// gate clients stay for a moment only.
+const GATE_NINTHS: usize = 1;
+const CONNECTOR_NINTHS: usize = 8;
 
 /// The folder for what a user's programs keep, by the XDG rules.
 fn default_data() -> PathBuf {
@@ -342,6 +349,22 @@ mod tests {
         assert_eq!(config.chat().grace, std::time::Duration::from_secs(10));
         let any = "127.0.0.1:1".parse().unwrap();
         assert_eq!(config.web_server(any, any).gate_addr, "127.0.0.1:1");
+    }
+
+    #[test]
+    fn gate_and_connector_share_the_descriptors() {
+        let limits = |args: &[&str]| {
+            let config = Config::parse_from(["standalone"].iter().chain(args));
+            let connector = Connector { id: None, addr: "127.0.0.1:1".into() };
+            let shard = Shard { id: "chat-0".parse().unwrap(), addr: "127.0.0.1:2".into() };
+            let (gate, connector) = (config.gate(connector), config.connector(shard));
+            let (gate, connector) = (gate.frontend, connector.frontend);
+            (gate.connections_max(), connector.connections_max())
+        };
+        let (gate, connector) = limits(&[]);
+        let all = frontend::Options::default().connections_max();
+        assert!(gate > 0 && connector > gate && gate + connector <= all, "{gate}, {connector}");
+        assert_eq!(limits(&["--connections-max=7"]), (7, 7));
     }
 
     #[test]

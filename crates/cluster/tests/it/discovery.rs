@@ -162,6 +162,26 @@ async fn a_shard_is_always_in_its_own_view() {
 }
 
 #[tokio::test]
+async fn a_shard_that_the_list_dropped_is_in_its_own_view_no_more() {
+    let other = Process::start(anywhere()).await;
+    let me = shard("me", &"127.0.0.1:2");
+    let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("dropped");
+    let write = |list: String| std::fs::write(&path, list).unwrap();
+    let (both, others) = (format!("other={0}\nme={1}\n", other.addr, me.addr), "other");
+    write(both.clone());
+    let list: List<Shard> = format!("@{}", path.display()).parse().unwrap();
+    let (discovery, run) = HealthDiscovery::new(list.into(), Some(me), dial(), jitter());
+    tokio::spawn(run);
+    let mut view = discovery.view();
+    until(&mut view, |view| ids(view) == "me other").await;
+
+    write(format!("other={}\n", other.addr));
+    until(&mut view, |view| ids(view) == others).await;
+    write(both);
+    until(&mut view, |view| ids(view) == "me other").await;
+}
+
+#[tokio::test]
 async fn servers_of_another_service_are_ready_when_that_service_is() {
     const TIME: &str = "time.v1.TimeService";
     let process = Process::start(anywhere()).await;

@@ -1,7 +1,7 @@
 //! Per rule a record that keeps it and one that breaks it.
 
 use super::*;
-use crate::record::{Entry, Event, Position, Shown, Verdict};
+use crate::record::{Entry, Event, Position, REPAIR, Shown, Verdict};
 
 const EPOCH: &str = "00000000000000aa";
 
@@ -297,6 +297,20 @@ fn a_successor_ends_the_one_before() {
     check_rule(11, two.clone().close(1).wait(30), two.clone().wait(30));
     let spoke = two.say(1, "x", "*", "a").ack(1, 200, 2).close(1).wait(30);
     check_rule(11, scene().ext(3, "ann").close(1).wait(30), spoke);
+}
+
+#[test]
+fn a_repair_excuses_what_came_before_it_only() {
+    let repaired = |script: Script| {
+        let (fault, kind, what) = (1, REPAIR.to_owned(), String::new());
+        let script = script.add(Event::FaultBegins { fault, kind, what, store_stopped: false });
+        script.add(Event::FaultEnds { fault })
+    };
+    let imitated = |script: Script| script.ask(3, true, "ann", None).into(3, at(1), None);
+    let spoke = |script: Script| script.say(1, "x", "*", "a").ack(1, 200, 2).close(1);
+    let before = repaired(spoke(imitated(scene()))).wait(30);
+    let after = spoke(imitated(repaired(scene()).wait(2))).wait(30);
+    check_rule(11, before, after);
 }
 
 #[test]

@@ -110,6 +110,9 @@ pub(crate) struct Log<'a> {
 /// 3 s of silence, and rooms are taken elsewhere 3 s later.
 const SEEN_WITHIN: u64 = 10 * SECOND;
 
+/// How long after it was done a repair is seen.
+const SEEN_AFTER: u64 = SECOND;
+
 /// A fault, from its beginning until it was mended.
 #[derive(Debug)]
 pub(crate) struct Fault<'a> {
@@ -312,8 +315,9 @@ impl<'a> World<'a> {
     pub(crate) fn due(&self, from: u64, within: u64, recover: u64) -> u64 {
         let mut due = from + within;
         for fault in &self.faults {
-            if fault.end + recover > from && fault.begin < due {
-                due = due.max(fault.end + recover + within);
+            let over = fault.over(recover);
+            if over > from && fault.begin < due {
+                due = due.max(over + within);
             }
         }
         due
@@ -322,7 +326,15 @@ impl<'a> World<'a> {
     /// True if some fault was about between `from` and `to`, or not over for
     /// `recover`.
     pub(crate) fn is_disturbed(&self, from: u64, to: u64, recover: u64) -> bool {
-        self.faults.iter().any(|fault| fault.begin <= to && fault.end + recover >= from)
+        self.faults.iter().any(|fault| fault.begin <= to && fault.over(recover) >= from)
+    }
+}
+
+impl Fault<'_> {
+    /// When all has recovered from it, which takes `recover`; a repair is itself the
+    /// recovery.
+    fn over(&self, recover: u64) -> u64 {
+        self.end + if self.kind == REPAIR { SEEN_AFTER } else { recover }
     }
 }
 

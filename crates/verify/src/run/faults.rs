@@ -9,9 +9,9 @@ use verify::Event;
 
 use super::{
     proxy::{Mode, Proxy},
-    recorder::Recorder,
     system::System,
 };
+use crate::people::recorder::Recorder;
 
 /// Kinds of faults.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]

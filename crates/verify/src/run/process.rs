@@ -1,11 +1,13 @@
 //! Processes that are started, killed and frozen.
 
 use std::{
+    collections::BTreeSet,
     fs::File,
     net::SocketAddr,
     os::unix::process::CommandExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
@@ -49,9 +51,26 @@ impl Process {
         }
     }
 
+    /// Has it started by another program, with these words before its own name.
+    pub(crate) fn wrap(&mut self, by: PathBuf, words: &[&str]) {
+        let program = std::mem::replace(&mut self.program, by);
+        let words = words.iter().map(|word| (*word).to_owned());
+        let words: Vec<_> = words.chain([program.display().to_string()]).collect();
+        self.args.splice(0..0, words);
+    }
+
     /// The number at the end of its name.
     pub(crate) fn number(&self) -> usize {
         self.name.rsplit('-').next().and_then(|digits| digits.parse().ok()).unwrap_or(0)
+    }
+
+    /// Its number for the kernel, while it runs.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    pub(crate) fn log(&self) -> &Path {
+        &self.log
     }
 
     pub(crate) fn is_running(&self) -> bool {
@@ -96,14 +115,16 @@ impl Process {
         }
     }
 
-    /// Asks it to end, and waits until it has.
-    pub(crate) async fn terminate(&mut self, clock: Clock) -> anyhow::Result<()> {
+    /// Asks it to end, and waits until it has; returns its exit code.
+    pub(crate) async fn terminate(&mut self, clock: Clock) -> anyhow::Result<Option<i32>> {
         self.signal(libc::SIGTERM);
-        let Some(mut child) = self.child.take() else { return Ok(()) };
-        while child.try_wait()?.is_none() {
+        let Some(mut child) = self.child.take() else { return Ok(None) };
+        loop {
+            if let Some(status) = child.try_wait()? {
+                return Ok(status.code());
+            }
             clock.sleep(Duration::from_millis(50)).await;
         }
-        Ok(())
     }
 
     pub(crate) fn freeze(&self) {
@@ -153,14 +174,16 @@ async fn is_ready(net: &Net, admin: SocketAddr) -> std::io::Result<bool> {
     Ok(get(net, admin, "/readyz").await?.get(9..12) == Some("200"))
 }
 
-/// How often a connector took a room to a shard again.
-pub(crate) async fn rejoins(net: &Net, admin: SocketAddr) -> std::io::Result<f64> {
+/// How often a connector took a room to a shard again because something was out of
+/// reach: that the two differ about a room is no excuse for anybody.
+pub(crate) async fn repairs(net: &Net, admin: SocketAddr) -> std::io::Result<f64> {
     let metrics = get(net, admin, "/metrics").await?;
     let counts = metrics.lines().filter(|line| line.starts_with("connector_rejoins_total"));
+    let counts = counts.filter(|line| !line.contains(r#"cause="differed""#));
     Ok(counts.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
 }
 
-async fn get(net: &Net, admin: SocketAddr, path: &str) -> std::io::Result<String> {
+pub(crate) async fn get(net: &Net, admin: SocketAddr, path: &str) -> std::io::Result<String> {
     let mut stream = net.dial(&admin.to_string()).await?;
     let request = format!("GET {path} HTTP/1.0\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
@@ -172,12 +195,17 @@ async fn get(net: &Net, admin: SocketAddr, path: &str) -> std::io::Result<String
 /// Draws a port that nobody listens on, and that no connection is given before its
 /// process has it.
 pub(crate) async fn free_port(net: &Net) -> anyhow::Result<SocketAddr> {
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
     let rng = Rng::real();
     for _ in 0..1000 {
         let port = 10_000 + (rng.u64() % 20_000) as u16;
         let addr = ([127, 0, 0, 1], port).into();
         if net.listen(addr, "a port").await.is_ok() {
-            return Ok(addr);
+            // Whoever was given it may not listen yet.
+            let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+            if given.insert(port) {
+                return Ok(addr);
+            }
         }
     }
     bail!("no port is free")

@@ -244,19 +244,29 @@ impl System {
     /// The log of a room, as lines of JSON; none, if nobody was ever there.
     pub(crate) fn export(&self, room: &str) -> anyhow::Result<Option<String>> {
         let program = if self.addrs.is_empty() { "standalone" } else { "chat" };
-        let mut export = Command::new(self.bin_dir.join(program));
-        export.args(["store", "export", room, "--store", &self.store]);
-        let done = export.output().context("store export")?;
-        let error = String::from_utf8_lossy(&done.stderr);
-        if error.contains("there is no room") {
-            return Ok(None);
-        }
-        ensure!(done.status.success(), "store export {room}: {error}");
-        Ok(Some(String::from_utf8(done.stdout)?))
+        export(&self.bin_dir.join(program), &self.store, room)
     }
 }
 
-fn words(words: &[&str]) -> Vec<String> {
+/// The log of a room, as `program` exports it from a store.
+pub(crate) fn export(program: &Path, store: &str, room: &str) -> anyhow::Result<Option<String>> {
+    let mut export = Command::new(program);
+    export.args(["store", "export", room, "--store", store]);
+    printed(&mut export, room)
+}
+
+/// What an export has printed; none, if nobody was ever there.
+pub(crate) fn printed(export: &mut Command, room: &str) -> anyhow::Result<Option<String>> {
+    let done = export.output().with_context(|| format!("export {room}"))?;
+    let error = String::from_utf8_lossy(&done.stderr);
+    if error.contains("there is no room") {
+        return Ok(None);
+    }
+    ensure!(done.status.success(), "export {room}: {error}");
+    Ok(Some(String::from_utf8(done.stdout)?))
+}
+
+pub(crate) fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(|word| (*word).to_owned()).collect()
 }
 

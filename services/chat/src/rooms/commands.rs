@@ -235,14 +235,16 @@ impl Rooms {
         }
     }
 
-    /// The log was looked through for a message: answers it, or says it again to whoever
-    /// has the room now.
+    /// The log was looked through for a message: answers it. If the room was given up in
+    /// the meantime, its connector was told, and says again in its order what waits there;
+    /// who called says it to whoever has the room now.
     pub(crate) fn sought(&self, id: &RoomId, fence: Fence, sought: room::Sought) {
         let mut stripe = self.stripe(id);
         match stripe.get_mut(id) {
             Some(Slot::Open(open)) if open.room.fence() == fence => {
                 self.apply_to(id, open, Input::Sought(sought));
             }
+            _ if matches!(sought.publish.origin, room::Origin::Session { .. }) => {}
             _ => {
                 let (input, seen) = (Input::Publish(sought.publish), Fence::default());
                 self.submit_to(&mut stripe, id, Command { input, seen, redirected: false });

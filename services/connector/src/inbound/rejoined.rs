@@ -16,6 +16,7 @@ use crate::{
     handler::{self, Place},
     hub::Hub,
     link::Link,
+    metrics::RejoinLabels,
     room::{Member, Room, Route},
 };
 
@@ -38,7 +39,7 @@ pub(super) fn handle(
     state.seen = state.seen.max(rejoined.fence.unwrap_or_default().into());
     hub.metrics()
         .rejoins
-        .get_or_create(&crate::metrics::ResultLabel { result: label(verdict) })
+        .get_or_create(&RejoinLabels { result: label(verdict), cause: state.detached.label() })
         .inc();
 
     let evicted: Vec<Arc<Member>> =

@@ -16,7 +16,7 @@ use crate::{
     hub::{Hub, error_body},
     link::{Link, LinkError},
     pending::{Ask, Pending},
-    room::{Room, Route, State},
+    room::{Detached, Room, Route, State},
 };
 
 /// How long to wait before a shard is asked again that could not serve a room.
@@ -103,7 +103,10 @@ fn on_published(
     published: &pb::Published,
     batch: &mut Batch,
 ) {
-    let Some(pending) = take(&mut room.state(), request_id) else { return };
+    let mut state = room.state();
+    let Some(pending) = take(&mut state, request_id) else { return };
+    state.overtakes(pending.session.id(), request_id);
+    drop(state);
     let at = published.position.unwrap_or_default();
     respond(hub, room, &pending, 200, stored(&pending, at, published.at_ms), batch);
 }
@@ -237,7 +240,7 @@ fn elsewhere(
     }
     // Without a better address, the same shard may be asked again: not at once.
     let wait = if state.redirect.is_some() { Duration::ZERO } else { UNAVAILABLE_WAIT };
-    hub.detach(state, wait);
+    hub.detach(state, wait, Detached::Refused);
     hub.want(room);
 }
 

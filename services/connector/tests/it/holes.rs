@@ -118,6 +118,8 @@ async fn what_cannot_be_fetched_takes_the_room_to_its_shard_again() {
     s.link.reply(id, R::Rejoined(rejoined)).await;
     s.everybody_gets(&["onChat bot > *: 1", "onChat bot > *: 2"]).await;
     s.silence().await;
+    let rejoins = r#"connector_rejoins_total{result="complete",cause="differed"}"#;
+    assert_eq!(s.connector.metric(rejoins), 1.0);
 }
 
 #[tokio::test]

@@ -51,7 +51,10 @@ async fn a_rejoin_brings_all_and_is_answered_with_what_was_missed() {
     let missed = ["onChat bot > *: 2", "onChat bot > *: 3", "onAdd cat", "onChat bot > *: 4"];
     s.everybody_gets(&missed).await;
     s.silence().await;
-    assert_eq!(s.connector.metric(r#"connector_rejoins_total{result="complete"}"#), 1.0);
+    assert_eq!(
+        s.connector.metric(r#"connector_rejoins_total{result="complete",cause="link_lost"}"#),
+        1.0
+    );
 }
 
 #[tokio::test]
@@ -124,6 +127,22 @@ async fn what_was_refused_unheard_is_not_said_again_behind_what_came_later() {
         s.link.reply(id, published(s.head + 1)).await;
         s.clients[client].expect(&[answer]).await;
     }
+}
+
+#[tokio::test]
+async fn what_was_still_looked_for_is_not_said_again_behind_what_was_answered() {
+    let mut s = Scene::start(&["ann", "bob"]).await;
+    s.clients[0].say("psst", "gone").await;
+    s.link.publish().await;
+    s.clients[0].say("later", "*").await;
+    let (id, _) = s.link.publish().await;
+    s.link.reply(id, published(2)).await;
+    s.clients[0].expect(&["3 {}"]).await;
+    let (id, _) = s.relink(true).await;
+    s.link.reply(id, R::Rejoined(s.rejoined(&[]))).await;
+    s.clients[0].expect(&[&format!("2 {BUSY}")]).await;
+    s.clients[0].say("last", "*").await;
+    assert_eq!(s.link.publish().await.1.content, "last");
 }
 
 #[tokio::test]

@@ -1,11 +1,15 @@
 //! Somebody who chats, comes and goes, and tries what is not allowed.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use chassis::{Policy, Rng};
 use verify::Position;
 
-use super::{Shared, client::Session};
+use super::{Shared, client::Session, entry};
 
 /// Messages that may wait for their answers.
 const UNSENT_MAX: usize = 32;
@@ -29,6 +33,8 @@ pub(crate) struct Person {
     unsent: VecDeque<Words>,
     recent: VecDeque<Words>,
     said: u32,
+    /// It was in its room.
+    has_come: bool,
 }
 
 /// A secret, and who one is by it.
@@ -71,31 +77,42 @@ impl Person {
             shared: shared.clone(),
             rng,
             name: name(number),
-            room: room(number % shared.rooms),
+            room: shared.room(number % shared.rooms),
             extended,
             proof,
             place: None,
             unsent: VecDeque::new(),
             recent: VecDeque::new(),
             said: 0,
+            has_come: false,
         }
     }
 
     /// Chats until the run is over.
     pub(crate) async fn live(mut self) {
-        self.wait(Duration::from_secs(1)).await;
-        let mut session = None;
+        self.wait(entry::spread(self.shared.clients)).await;
+        let (mut session, mut failed) = (None, 0);
         while !self.shared.phase().is_over {
             let old = match session.take() {
                 Some(session) => session,
                 None => match self.come_in().await {
                     Some(new) => new,
                     None => {
-                        self.wait(RETRY * 2).await;
+                        failed += 1;
+                        self.wait(self.shared.entry.patience(
+                            RETRY * 2,
+                            failed,
+                            self.shared.clients,
+                        ))
+                        .await;
                         continue;
                     }
                 },
             };
+            failed = 0;
+            if !std::mem::replace(&mut self.has_come, true) {
+                self.shared.arrived.fetch_add(1, Ordering::Relaxed);
+            }
             session = self.stay(old).await;
         }
         if let Some(session) = session {
@@ -118,8 +135,8 @@ impl Person {
     }
 
     async fn come_in_from(&mut self, resume: Option<Position>) -> Option<Session> {
-        let connector = self.draw(self.shared.connectors.len());
-        let session = Session::open(&self.shared, &self.name, self.extended, connector).await;
+        let drawn = self.rng.u64();
+        let session = Session::open(&self.shared, &self.name, self.extended, drawn).await;
         let session = session.ok()?;
         if !self.enter(&session, resume).await {
             session.close();
@@ -149,12 +166,19 @@ impl Person {
 
     /// One step of a session's life; `None` if it is over.
     async fn stay(&mut self, session: Session) -> Option<Session> {
+        let pause = self.rng.up_to(self.shared.pace * 2);
+        let mut phases = self.shared.phase.clone();
+        tokio::select! {
+            _ = session.ended(pause) => {}
+            _ = phases.wait_for(|phase| phase.is_over) => {}
+        }
         let phase = self.shared.phase();
-        let pause = self.shared.pace * 2;
-        session.ended(self.rng.up_to(pause)).await;
         self.take_answers(&session);
         if session.is_closed() {
             self.remember(&session);
+            if let Some(delay) = session.sent_away() {
+                self.shared.clock.sleep(delay).await;
+            }
             return None;
         }
         if phase.is_silent || phase.is_over {
@@ -345,9 +369,9 @@ impl Person {
     fn imitate(&self) {
         let (shared, name, room) = (self.shared.clone(), self.name.clone(), self.room.clone());
         let (extended, place, rng) = (self.extended, self.place.clone(), self.rng.clone());
-        let connector = self.draw(shared.connectors.len());
+        let drawn = self.rng.u64();
         self.shared.tasks.spawn("imitator", Policy::Session, async move {
-            let Ok(session) = Session::open(&shared, "imitator", extended, connector).await else {
+            let Ok(session) = Session::open(&shared, "imitator", extended, drawn).await else {
                 return;
             };
             let proof = extended.then(|| Proof::draw(&rng));
@@ -366,8 +390,4 @@ impl Person {
 
 pub(crate) fn name(number: usize) -> String {
     format!("c{number}")
-}
-
-pub(crate) fn room(number: usize) -> String {
-    format!("r{number}")
 }

@@ -40,6 +40,13 @@ impl Recorder {
         }
     }
 
+    /// Puts lines of their own times between those that are there.
+    pub(crate) fn merge(&self, mut others: Vec<Line>) {
+        let mut lines = self.0.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.append(&mut others);
+        lines.sort_by_key(|line| line.at);
+    }
+
     /// Seconds since the start.
     pub(crate) fn seconds(&self) -> f64 {
         (self.0.clock.now() - self.0.begin).as_secs_f64()
