@@ -30,14 +30,15 @@ export async function changes(world) {
     await world.say("kubectl scale deployment chat --replicas=3");
     return `ready after ${(await world.scaled("chat", 3)).toFixed(1)} s`;
   });
+  // A web-server that ends takes the connections with it that it leads.
+  await suite.step("helm upgrade, other settings", { pace: kicks(2), broken: Infinity }, () => upgrade(world));
+  // Now, since the upgrade has put pods on all nodes; the restarts do so again.
   if (other) {
     // The next pod goes when the last one's successor is ready, which may be before its drain is over.
     await suite.step(`kubectl drain ${other}`, { pace: kicks(2), broken: Infinity }, () => drain(world));
   } else {
     suite.leaveOut("kubectl drain", "there is one node only");
   }
-  // Puts pods on both nodes again. A web-server that ends takes the connections with it that it leads.
-  await suite.step("helm upgrade, other settings", { pace: kicks(2), broken: Infinity }, () => upgrade(world));
   await suite.step("kubectl rollout restart deployment chat", {}, () => restart(world, "chat", 3));
   await suite.step("kubectl rollout restart deployment connector", { pace: kicks(2) }, () => restart(world, "connector", 2));
 }

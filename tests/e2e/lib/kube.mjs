@@ -95,6 +95,21 @@ export class Installation {
     return JSON.parse(await this.api.get(`/api/v1/${where}?${query}`)).items;
   }
 
+  /** A port of this machine that leads to one of a pod, until `end` is called: {port, end}. */
+  async forward(to, port) {
+    const args = ["--namespace", this.namespace, "port-forward", to, `:${port}`];
+    const child = spawn("kubectl", args, { stdio: ["ignore", "pipe", "inherit"] });
+    const [, local] = await new Promise((resolve, reject) => {
+      let said = "";
+      child.on("error", reject).on("close", () => reject(new Error(`no port-forward to ${to}`)));
+      child.stdout.on("data", (data) => {
+        const told = /127\.0\.0\.1:(\d+)/.exec((said += data));
+        if (told) resolve(told);
+      });
+    });
+    return { port: Number(local), end: () => child.kill() };
+  }
+
   /** How many pods of a workload are ready and stay. */
   async ready(workload) {
     const pods = await this.list("pods", `app.kubernetes.io/name=${workload}`);

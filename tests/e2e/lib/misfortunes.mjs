@@ -61,7 +61,8 @@ async function withoutApi(world) {
 
 async function withoutStore(world) {
   const [old] = await world.pods("shaddock-postgres");
-  // With the least grace there is, and only one at a time on the volume.
+  // With the least grace there is, and only one at a time on the volume. The kubelet may
+  // still look for an API server that was away.
   await world.it.kubectl("delete", "pod", old.metadata.name, "--grace-period=1");
   const seconds = await until(120, "PostgreSQL is back", async () => {
     const [pod] = await world.pods("shaddock-postgres");

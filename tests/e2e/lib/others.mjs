@@ -26,11 +26,14 @@ export class Others {
   #child;
   #ended;
 
-  /** @param {{gate: string, count: number, rooms: number, every: number, exports: string}} options */
-  constructor({ gate, count, rooms, every, exports }) {
-    fs.writeFileSync(this.#events, "");
+  /** @param {{gate: string, count: number, rooms: number, every: number}} options */
+  constructor({ gate, count, rooms, every }) {
+    fs.writeFileSync(this.#file("events"), "");
+    // Where the store is, they are told at the end.
+    const [chat, password] = [path.join(PROGRAMS, "chat"), this.#file("password")];
+    const exports = `${chat} store export {room} --store "$(cat ${this.#file("store")})" --store-password-file ${password}`;
     const args = ["clients", "--gate", gate, "--clients", count, "--rooms", rooms, "--pace", `${every}ms`,
-      "--time", "60m", "--events", this.#events, "--figures", this.#figures, "--export", exports];
+      "--time", "60m", "--events", this.#file("events"), "--figures", this.#file("figures"), "--export", exports];
     this.#child = spawn(VERIFY, args.map(String), { stdio: ["ignore", "pipe", "pipe"] });
     for (const stream of [this.#child.stdout, this.#child.stderr]) {
       stream.on("data", (data) => (this.#said += data));
@@ -38,27 +41,25 @@ export class Others {
     this.#ended = new Promise((resolve) => this.#child.once("close", resolve));
   }
 
-  get #events() {
-    return path.join(this.#folder, "events");
-  }
-
-  get #figures() {
-    return path.join(this.#folder, "figures.json");
+  #file(name) {
+    return path.join(this.#folder, name);
   }
 
   /** That something is broken or moved from now on ("begin"), or is well again ("end"). */
   tell(fault, kind) {
     const line = { at: Date.now(), fault, kind };
-    fs.appendFileSync(this.#events, `${JSON.stringify(line)}\n`);
+    fs.appendFileSync(this.#file("events"), `${JSON.stringify(line)}\n`);
   }
 
-  /** Lets it come to its end: {code, said, figures}. */
-  async end() {
-    fs.appendFileSync(this.#events, `${JSON.stringify({ end: true })}\n`);
+  /** Lets it come to its end, with what is in the store: {code, said, figures}. */
+  async end(store, password) {
+    fs.writeFileSync(this.#file("store"), store);
+    fs.writeFileSync(this.#file("password"), password, { mode: 0o600 });
+    fs.appendFileSync(this.#file("events"), `${JSON.stringify({ end: true })}\n`);
     const late = setTimeout(() => this.#child.kill("SIGKILL"), LAST_WORDS);
     const code = await this.#ended;
     clearTimeout(late);
-    const figures = fs.existsSync(this.#figures) ? JSON.parse(fs.readFileSync(this.#figures, "utf8")) : {};
+    const figures = fs.existsSync(this.#file("figures")) ? JSON.parse(fs.readFileSync(this.#file("figures"), "utf8")) : {};
     return { code, said: this.#said, figures };
   }
 

@@ -126,8 +126,7 @@ export async function start(world) {
   const options = { gate: world.gate, count: half, rooms: half / ROOM_SIZE, every: EVERY };
   return suite.act("all clients come", async () => {
     if (haveVerify()) {
-      const chat = `kubectl --namespace ${it.namespace} exec deployment/chat -- chat store export {room}`;
-      suite.others = new Others({ ...options, exports: chat });
+      suite.others = new Others(options);
     } else {
       suite.leaveOut("clients of our own that stay", "there is no `verify clients`; pairs come and go instead");
       suite.meetings = new Meetings(world.gate, 500);
@@ -143,7 +142,13 @@ export async function stop(world) {
   const { suite, it } = world;
   if (suite.others) {
     await suite.act("the rules, for our own clients", async () => {
-      const { code, said, figures } = await suite.others.end();
+      const password = ["--output", "jsonpath={.data.password}"];
+      const secret = await it.kubectl("get", "secret", "shaddock-postgres", ...password);
+      const postgres = await it.forward("pod/shaddock-postgres-0", 5432);
+      const store = `postgres://shaddock@127.0.0.1:${postgres.port}/shaddock`;
+      const ended = await suite.others.end(store, Buffer.from(secret, "base64").toString());
+      postgres.end();
+      const { code, said, figures } = ended;
       if (code !== 0) throw new Error(`verify ends with ${code}:\n${said.split("\n").slice(-40).join("\n")}`);
       const { acknowledged, pushed, reconnects, reconnects_per_second_peak: peak, away, lost, doubled } = figures;
       return `${acknowledged} messages acknowledged, ${pushed} pushed, ${lost} lost, ${doubled} doubled; ${reconnects} back, ` +
