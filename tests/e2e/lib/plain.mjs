@@ -82,6 +82,7 @@ export class Crowd {
       disordered: faults.filter(({ what }) => what === "disordered").length,
       returns: returns.length,
       kicks: kicks.length,
+      reasons: [...count(kicks.map(({ kicked }) => kicked))].map(([reason, many]) => `${many} × ${reason}`),
       broken: ends.length - kicks.length,
       away: Math.max(0, ...returns.map(({ away }) => away / 1000)),
       again: Math.max(0, ...count(returns.map(({ client }) => client)).values()),
@@ -132,6 +133,7 @@ class Client {
   #socket;
   #lastByte = 0;
   #kicked = false;
+  #reason;
   #speaking;
   #life;
 
@@ -139,7 +141,10 @@ class Client {
     Object.assign(this, { crowd, name, room });
     this.pomelo = newPomelo((socket) => this.#opened(socket));
     this.pomelo.on("onChat", (body) => this.#hear(body));
-    this.pomelo.on("onKick", () => (this.#kicked = Date.now()));
+    this.pomelo.on("onKick", ({ reason }) => {
+      this.#kicked = Date.now();
+      this.#reason = reason;
+    });
     this.#life = this.#live();
   }
 
@@ -221,7 +226,8 @@ class Client {
     this.pomelo.disconnect(); // stops its timers
     const isBroken = !this.#kicked && !isOrderly;
     this.stays.push([this.since, Math.max(this.since, until), isBroken]);
-    if (!this.crowd.isOver) this.ends.push({ at: Date.now(), kicked: Boolean(this.#kicked) });
+    const kicked = this.#kicked ? (this.#reason ?? "without a reason") : undefined;
+    if (!this.crowd.isOver) this.ends.push({ at: Date.now(), kicked });
     this.since = undefined;
   }
 
@@ -261,7 +267,8 @@ class Client {
   }
 
   #speak() {
-    const key = `${this.name}#${(this.#number += 1)}`;
+    // Of one session: what was under way when it broke may be stored after what the next says.
+    const key = `${this.name}/${this.stays.length}#${(this.#number += 1)}`;
     const message = { room: this.room, from: this.name, key, sent: Date.now() };
     this.crowd.said.push(message);
     const body = { rid: this.room, from: this.name, target: "*", content: key };
@@ -275,12 +282,12 @@ class Client {
     this.#speaking = setTimeout(() => this.#speak(), this.crowd.every * (0.5 + Math.random()));
   }
 
-  #hear({ msg, from }) {
+  #hear({ msg }) {
     const fault = (what) => this.faults.push({ at: Date.now(), what, msg });
     if (this.heard.has(msg)) return fault("doubled");
     this.heard.add(msg);
-    const number = Number(msg.slice(msg.lastIndexOf("#") + 1));
-    if (number < (this.#newest.get(from) ?? 0)) fault("disordered");
-    this.#newest.set(from, number);
+    const [session, number] = msg.split("#");
+    if (Number(number) < (this.#newest.get(session) ?? 0)) fault("disordered");
+    this.#newest.set(session, Number(number));
   }
 }

@@ -122,6 +122,7 @@ function inWords(plain) {
     `${acked} messages, p99 ${p99} ms, slowest ${slowest} ms, ${refused} refused${plain.codes}, ${unanswered} unanswered`,
     `${lost.length} lost, ${plain.cut} under way to who had to go, ${doubled} doubled`,
     `${kicks} kicked, ${broken} broken, ${returns} back, away ≤ ${away.toFixed(1)} s, twice ${plain.again > 1 ? `or more: ${plain.again}` : "nobody"}`,
+    ...(kicks > 0 ? [`kicked: ${plain.reasons.join(", ")}`] : []),
     `≤ ${plain.kicksPeak} kicks/s, ≤ ${plain.returnsPeak} back/s`,
   ].join("; ");
 }
