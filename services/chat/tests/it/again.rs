@@ -49,6 +49,26 @@ async fn what_became_of_an_append_is_found_out_by_a_claim_before_anything_is_sai
 }
 
 #[tokio::test]
+async fn a_whisper_that_was_looked_for_while_the_room_moved_is_left_to_its_connector() {
+    let store = Shared::new();
+    let chat = Chat::start_on("chat-0", &[], Some(store.clone())).await;
+    let (mut a, mut b) = (Connector::open(&chat, "a").await, Connector::open(&chat, "b").await);
+    a.ask(join("r", 1, "ann"), 2).await;
+    store.hold_next(Call::Find);
+    a.send([whisper("r", 1, "bob", "psst")]).await;
+    store.until(Call::Find, 1).await;
+    let told = say_unknown(&store, &mut a, Fate::Lost).await;
+    assert_eq!(told, ["#4 Complete @2 [ann]"]);
+    b.ask(join("r", 1, "bob"), 2).await;
+    assert_eq!(a.told().await, "+bob");
+    // Bob is there now, but what ann has said since is stored.
+    assert_eq!(a.ask(say("r", 1, "later"), 2).await, ["#5 stored 3", "3<2 ann: later"]);
+    store.let_go();
+    assert_eq!(a.ask(say("r", 1, "last"), 2).await, ["#6 stored 4", "4<3 ann: last"]);
+    assert_eq!(a.ask(history("r", 1, "", 9), 1).await, ["#7 [3 4] @4"]);
+}
+
+#[tokio::test]
 async fn a_late_append_that_comes_before_the_claim_is_found() {
     let store = Shared::new();
     let chat = Chat::start_on("chat-0", &[], Some(store.clone())).await;

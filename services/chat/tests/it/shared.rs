@@ -25,10 +25,12 @@ pub(crate) enum Call {
     Append,
     Heads,
     Read,
+    Find,
     Superseded,
 }
 
-const CALLS: [Call; 5] = [Call::Claim, Call::Append, Call::Heads, Call::Read, Call::Superseded];
+const CALLS: [Call; 6] =
+    [Call::Claim, Call::Append, Call::Heads, Call::Read, Call::Find, Call::Superseded];
 
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -231,7 +233,9 @@ impl Store for Shared {
         author: Identity,
         cmid: &Bytes,
     ) -> Result<Option<Found>, StoreError> {
-        self.inner.find(room, author, cmid).await
+        self.may(Call::Find)?;
+        let found = self.inner.find(room, author, cmid).await;
+        self.answer(Call::Find, found).await
     }
 
     async fn superseded(&self, shard: &ShardId) -> Result<Vec<Superseded>, StoreError> {
