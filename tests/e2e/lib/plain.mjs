@@ -9,6 +9,8 @@ const BACKOFF_MAX = 5_000;
 /** In a room in which several speak nobody hears nothing for so long. */
 const SILENCE = 15_000;
 const UNDER_WAY = 1_000;
+/** How late a timer may be. */
+const SLACK = 1_000;
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const ROUTE = { gate: "gate.gateHandler.queryEntry", enter: "connector.entryHandler.enter", send: "chat.chatHandler.send" };
 
@@ -50,7 +52,8 @@ export class Crowd {
    * answer to the enter on, until the kick or an orderly end; if a connection breaks, until
    * the last that came of it. What was acknowledged in the last second of that, or before a
    * connection broke, and nothing after it came, was under way to somebody who had to go: it
-   * is counted apart.
+   * is counted apart. What was refused or not answered is unexplained, unless its author's
+   * own connection ended before the answer was due.
    */
   judge(from, to) {
     const said = this.said.filter(({ sent }) => sent >= from && sent < to);
@@ -67,12 +70,15 @@ export class Crowd {
     const ends = this.clients.flatMap((client) => client.ends).filter(({ at }) => at >= from && at < to);
     const kicks = ends.filter(({ kicked }) => kicked);
     const faults = this.clients.flatMap((client) => client.faults).filter(({ at }) => at >= from && at < to);
+    const ended = new Map(this.clients.map(({ name, ends }) => [name, ends.map(({ at }) => at)]));
+    const isCutOff = (message) => ended.get(message.from).some((at) => at >= message.sent && at <= message.sent + PATIENCE + SLACK);
     const waits = acked.map(({ sent, answered }) => answered - sent).sort((a, b) => a - b);
     return {
       acked: acked.length,
       refused: said.filter(({ code }) => code !== "ok" && code !== undefined).length,
       codes: [...codes].map(([code, many]) => ` ${many} × ${code}`).join(""),
       unanswered: said.filter(({ code }) => code === undefined).length,
+      unexplained: said.filter((message) => message.code !== "ok" && !isCutOff(message)).length,
       pending: said.filter(({ code, sent }) => code === undefined && sent > now - PATIENCE).length,
       p99: waits[Math.floor(waits.length * 0.99)] ?? 0,
       slowest: waits.at(-1) ?? 0,

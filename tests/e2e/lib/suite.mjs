@@ -101,17 +101,15 @@ export class Suite {
 }
 
 function unlike(plain, { pace, refused, broken }) {
-  const { lost, doubled, disordered, kicksPeak } = plain;
+  const { lost, doubled, disordered, kicksPeak, unexplained } = plain;
   const later = lost.filter(({ why }) => why === "later").length;
   const first = lost[0] && ` (${later} before others that came; first: ${lost[0].key} to ${lost[0].client})`;
-  // Who is sent away may have asked for something at the last moment.
-  const no = plain.refused + plain.unanswered - plain.broken - plain.kicks;
   if (lost.length > 0) return `${lost.length} lost${first}`;
   if (doubled > 0) return `${doubled} doubled`;
   if (disordered > 0) return `${disordered} out of order`;
   if (plain.acked === 0) return "nobody said anything";
   if (kicksPeak > pace) return `${kicksPeak} kicks in one second; the pace is ${pace}`;
-  if (no > refused) return `${no} messages were refused or not answered`;
+  if (unexplained > refused) return `${unexplained} messages were refused or not answered`;
   if (plain.broken > broken) return `${plain.broken} connections broke`;
   return undefined;
 }
