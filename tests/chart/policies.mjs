@@ -48,11 +48,12 @@ const env = (container, name) => (container.env ?? []).find((one) => one.name ==
 
 const seconds = (text) => Number(/^(\d+)s$/.exec(text ?? "")?.[1]);
 
-/** One line for each of `all` that `test` does not like. */
 /** By what pods are spread: by constraints, then by preferred anti-affinity. */
 const spread = ({ topologySpreadConstraints: constraints, affinity }, field = "topologyKey") =>
   [...constraints, ...affinity.podAntiAffinity.preferredDuringSchedulingIgnoredDuringExecution.map(({ podAffinityTerm }) => podAffinityTerm)]
     .map((one) => one[field]);
+
+/** One line for each of `all` that `test` does not like. */
 const unless = (all, test, line) => all.filter((one) => !test(one)).map(line);
 
 export const policies = {
