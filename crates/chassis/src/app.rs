@@ -365,8 +365,9 @@ where
     Ok(())
 }
 
-/// Each connection is a descriptor, and the usual soft limit is 1024.
-fn raise_descriptor_limit() {
+/// Lets this process have as many descriptors as it may: each connection is one, and the
+/// usual soft limit is 1024. If it is not to be, the log says so.
+pub fn raise_descriptor_limit() {
     match rlimit::increase_nofile_limit(u64::MAX) {
         Ok(limit) => tracing::debug!(limit, "descriptors"),
         Err(error) => tracing::warn!(error = %error, "the limit of descriptors stays as it is"),

@@ -31,7 +31,8 @@ mod tasks;
 mod telemetry;
 
 pub use app::{
-    App, StartError, Stopped, World, descriptor_limit, parse, parse_tool, run, run_tool,
+    App, StartError, Stopped, World, descriptor_limit, parse, parse_tool, raise_descriptor_limit,
+    run, run_tool,
 };
 pub use async_trait::async_trait;
 pub use clock::Clock;

@@ -33,7 +33,8 @@ enum Command {
 
 fn main() -> ExitCode {
     let command = Command::parse();
-    raise_descriptor_limit();
+    // Each client is a descriptor, here and in the servers that this process starts.
+    chassis::raise_descriptor_limit();
     let done = match command {
         Command::Floor(options) => floor::run(&options),
         Command::Clients(options) => in_runtime(clients::run(options)),
@@ -60,18 +61,4 @@ fn report(error: &anyhow::Error) {
 #[allow(clippy::print_stdout, reason = "what the tool is for")]
 pub(crate) fn print(line: impl std::fmt::Display) {
     println!("{line}");
-}
-
-/// Each client is a descriptor, here and in the servers that this process starts.
-#[allow(unsafe_code, reason = "there is no safe call")]
-fn raise_descriptor_limit() {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: both calls only access the struct they are given.
-    unsafe {
-        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 {
-            limit.rlim_cur = limit.rlim_max;
-            // Not being allowed to is noticed when descriptors run out.
-            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
-        }
-    }
 }

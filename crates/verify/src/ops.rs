@@ -143,7 +143,8 @@ impl Lab {
 
 /// Plays them one after the other, and prints the table; true if all have passed.
 pub(crate) async fn run(options: Options) -> anyhow::Result<bool> {
-    raise_descriptor_limit();
+    // Each client is a descriptor here, and two in the proxy that it goes through.
+    chassis::raise_descriptor_limit();
     for number in &options.tests {
         let numbers: Vec<_> = TESTS.iter().map(|(number, ..)| number.to_string()).collect();
         let is_known = numbers.contains(&number.to_string());
@@ -194,18 +195,4 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<bool> {
 fn open_to_all(folder: &TempDir) -> anyhow::Result<()> {
     use std::{fs::Permissions, os::unix::fs::PermissionsExt};
     Ok(std::fs::set_permissions(folder.path(), Permissions::from_mode(0o755))?)
-}
-
-/// Each client is a descriptor here, and two in the proxy that it goes through.
-#[allow(unsafe_code, reason = "there is no safe call")]
-fn raise_descriptor_limit() {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: both calls only access the struct they are given.
-    unsafe {
-        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 {
-            limit.rlim_cur = limit.rlim_max;
-            // Not being allowed to is noticed when descriptors run out.
-            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
-        }
-    }
 }
