@@ -1,6 +1,7 @@
 //! The rules of the delivery contract, each as a function over a record.
 
 mod access;
+mod faults;
 mod log;
 mod order;
 mod resume;

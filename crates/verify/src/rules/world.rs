@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::record::{Entry, Event, Line, Position, REPAIR, Verdict};
+use super::faults::Fault;
+use crate::record::{Entry, Event, Line, Position, Verdict};
 
 /// A second, in the record's time.
 pub(crate) const SECOND: u64 = 1_000_000;
@@ -106,22 +107,6 @@ pub(crate) struct Log<'a> {
     pub(crate) twice: Vec<usize>,
 }
 
-/// How long before it is seen a repair may have become necessary: links are lost after
-/// 3 s of silence, and rooms are taken elsewhere 3 s later.
-const SEEN_WITHIN: u64 = 10 * SECOND;
-
-/// How long after it was done a repair is seen.
-const SEEN_AFTER: u64 = SECOND;
-
-/// A fault, from its beginning until it was mended.
-#[derive(Debug)]
-pub(crate) struct Fault<'a> {
-    pub(crate) begin: u64,
-    pub(crate) end: u64,
-    pub(crate) kind: &'a str,
-    pub(crate) store_stopped: bool,
-}
-
 #[derive(Debug, Default)]
 struct Session {
     extended: bool,
@@ -143,9 +128,7 @@ impl<'a> World<'a> {
                 Event::FaultBegins { fault, kind, store_stopped, .. } => {
                     faults.insert(*fault, world.faults.len());
                     let (end, store_stopped) = (world.end, *store_stopped);
-                    let before = if kind == REPAIR { SEEN_WITHIN } else { 0 };
-                    let begin = line.at.saturating_sub(before);
-                    world.faults.push(Fault { begin, end, kind, store_stopped });
+                    world.faults.push(Fault::new(line.at, end, kind, store_stopped));
                 }
                 Event::FaultEnds { fault } => {
                     if let Some(at) = faults.get(fault) {
@@ -303,38 +286,6 @@ impl<'a> World<'a> {
             let log = self.logs.get(room)?;
             log.by_content.get(content).copied()
         })
-    }
-
-    /// True if the faults of the run may have lost entries.
-    pub(crate) fn may_lose(&self) -> bool {
-        self.faults.iter().any(|fault| fault.kind == "new-epoch")
-    }
-
-    /// The latest of `due` and the times at which it is due after each fault that was
-    /// not over for `recover` at `from`.
-    pub(crate) fn due(&self, from: u64, within: u64, recover: u64) -> u64 {
-        let mut due = from + within;
-        for fault in &self.faults {
-            let over = fault.over(recover);
-            if over > from && fault.begin < due {
-                due = due.max(over + within);
-            }
-        }
-        due
-    }
-
-    /// True if some fault was about between `from` and `to`, or not over for
-    /// `recover`.
-    pub(crate) fn is_disturbed(&self, from: u64, to: u64, recover: u64) -> bool {
-        self.faults.iter().any(|fault| fault.begin <= to && fault.over(recover) >= from)
-    }
-}
-
-impl Fault<'_> {
-    /// When all has recovered from it, which takes `recover`; a repair is itself the
-    /// recovery.
-    fn over(&self, recover: u64) -> u64 {
-        self.end + if self.kind == REPAIR { SEEN_AFTER } else { recover }
     }
 }
 
