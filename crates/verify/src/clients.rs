@@ -17,7 +17,7 @@ use std::{
 use anyhow::{Context, ensure};
 use chassis::{App, Policy, World};
 use tokio::sync::watch;
-use verify::{Event, Line};
+use verify::{Event, Line, check};
 
 use crate::{
     figures::Figures,
@@ -120,8 +120,9 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<bool> {
         let mut out = BufWriter::new(File::create(file)?);
         verify::record::write(&lines, &mut out).context("write the record")?;
     }
-    let is_well = report::print(&lines);
-    let figures = Figures::of(&lines);
+    let outcomes = check(&lines);
+    let is_well = report::print(&lines, &outcomes);
+    let figures = Figures::of(&lines, &outcomes);
     let (clients, rooms) = (options.clients, options.rooms);
     say(format_args!("\nclients     {clients}, half of them extended, in {rooms} rooms"));
     figures.lines().iter().for_each(say);

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use serde_json::{Value, json};
-use verify::{Event, Line, check};
+use verify::{Event, Line, Outcome};
 
 const SECOND: u64 = 1_000_000;
 /// Rules that are broken when something is lost: it is not stored, not seen, or too late.
@@ -76,12 +76,12 @@ pub(crate) fn percentile(sorted: &[u64], percent: usize) -> u64 {
 }
 
 impl Figures {
-    /// Of a whole record.
-    pub(crate) fn of(lines: &[Line]) -> Self {
+    /// Of a whole record, and what came out when it was checked.
+    pub(crate) fn of(lines: &[Line], outcomes: &[Outcome]) -> Self {
         let mut figures = Self::between(lines, 0, u64::MAX);
         let broken = |rules: &[u8]| {
-            let outcomes = check(lines).into_iter().filter(|outcome| rules.contains(&outcome.rule));
-            outcomes.map(|outcome| outcome.broken).sum()
+            let broken = outcomes.iter().filter(|outcome| rules.contains(&outcome.rule));
+            broken.map(|outcome| outcome.broken).sum()
         };
         figures.lost = broken(&LOSSES);
         figures.doubled = broken(&[DOUBLES]) + shown_twice(lines);
@@ -329,7 +329,7 @@ mod tests {
             (90, closed(3, false)),
             (95, closed(4, false)),
         ]);
-        let figures = Figures::of(&lines);
+        let figures = Figures::of(&lines, &[]);
         assert_eq!((figures.away, figures.back), (vec![20_000], 1));
         assert_eq!((figures.back_peak, figures.back_most, figures.missing), (1, 1, 1));
     }
@@ -354,7 +354,7 @@ mod tests {
             (990, send(6)),
             (991, sent(6, 200)),
         ]);
-        let figures = Figures::of(&lines);
+        let figures = Figures::of(&lines, &[]);
         assert_eq!(figures.pauses, [35_000]);
         assert_eq!(figures.answers, [1_000, 10_000, 20_000, 40_000]);
         assert_eq!((figures.sent, figures.acked, figures.refused[&503]), (6, 4, 1));

@@ -2,16 +2,18 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use verify::{Event, Line, Outcome, check};
+use verify::{Event, Line, Outcome};
+
+use crate::figures::percentile;
 
 /// Characters of a line that an excerpt shows.
 const SHOWN: usize = 400;
 
-/// Checks a record and prints the table; true if every rule was checked and kept.
-pub(crate) fn print(lines: &[Line]) -> bool {
-    let outcomes = check(lines);
+/// Prints what came out when a record was checked; true if every rule was checked and
+/// kept.
+pub(crate) fn print(lines: &[Line], outcomes: &[Outcome]) -> bool {
     say(format_args!("{:>2}  {:<34}{:>10}{:>10}", "", "rule", "checked", "broken"));
-    for outcome in &outcomes {
+    for outcome in outcomes {
         say(outcome);
     }
     for outcome in outcomes.iter().filter(|outcome| !outcome.is_kept()) {
@@ -50,7 +52,7 @@ pub(crate) fn figures(lines: &[Line]) {
     let mut waits = waits(lines);
     waits.sort_unstable();
     if let Some(longest) = waits.last() {
-        let p99 = waits[(waits.len() - 1) * 99 / 100];
+        let p99 = percentile(&waits, 99);
         say(format_args!(
             "while shards came and went: an answer took {} ms at most, {} ms at p99",
             longest / 1000,

@@ -19,7 +19,7 @@ use anyhow::Context;
 use chassis::{App, Policy, Rng, World};
 use clap::ValueEnum;
 use tokio::{sync::watch, time::Instant};
-use verify::{Event, Line};
+use verify::{Event, Line, check};
 
 use crate::{
     people::{
@@ -129,7 +129,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<bool> {
     let file = folder.join("record.jsonl");
     let mut out = BufWriter::new(File::create(&file)?);
     verify::record::write(&lines, &mut out).context("write the record")?;
-    let is_well = report::print(&lines);
+    let is_well = report::print(&lines, &check(&lines));
     report::figures(&lines);
     if !is_well {
         if options.folder.is_none() {

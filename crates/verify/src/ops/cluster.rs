@@ -225,8 +225,7 @@ impl Cluster {
         let all = connectors
             .filter_map(|pod| Some((pod.process.name.clone(), (pod.grpc.port(), pod.seen?))));
         self.gate_view.show(all.collect());
-        let chat: Vec<_> =
-            self.shards.iter().map(|pod| (pod.process.name.clone(), pod.grpc, pod.seen)).collect();
+        let chat = self.chat();
         for pod in self.connectors.iter_mut().chain(self.shards.iter_mut()) {
             let shown = shown(&chat, pod);
             pod.view.show(shown);
@@ -235,9 +234,12 @@ impl Cluster {
 
     /// The shards that a connector is to see.
     pub(crate) fn shown_to(&self, connector: usize) -> Pods {
-        let chat: Vec<_> =
-            self.shards.iter().map(|pod| (pod.process.name.clone(), pod.grpc, pod.seen)).collect();
-        shown(&chat, &self.connectors[connector])
+        shown(&self.chat(), &self.connectors[connector])
+    }
+
+    /// All shards, whoever sees them.
+    fn chat(&self) -> Vec<(String, SocketAddr, Option<Seen>)> {
+        self.shards.iter().map(|pod| (pod.process.name.clone(), pod.grpc, pod.seen)).collect()
     }
 
     /// Waits until each connector has a link to so many shards.

@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use bytes::{Bytes, BytesMut};
 use chassis::Policy;
 use futures::{SinkExt, StreamExt};
 use serde_json::json;
 use tokio_tungstenite::tungstenite::Message as Frame;
-use wire::{Kind, PushRoute, RawId, route};
+use wire::{Kind, route};
 
 use super::{
     Lab,
@@ -90,16 +89,7 @@ pub(crate) async fn mass_return(lab: &Lab) -> anyhow::Result<Report> {
 }
 
 fn request(number: u32, route: &str, body: &serde_json::Value) -> anyhow::Result<Frame> {
-    let mut package = BytesMut::new();
-    let body = serde_json::to_vec(body)?;
-    wire::encode_request(&RawId::new(number), PushRoute::Name(route), &body, &mut package)?;
-    Ok(Frame::Binary(package.freeze()))
-}
-
-fn heartbeat() -> Bytes {
-    let mut beat = BytesMut::new();
-    wire::encode_package(Kind::Heartbeat, b"", &mut beat).expect("it is empty");
-    beat.freeze()
+    Ok(Frame::Binary(socket::request(number, route, &serde_json::to_vec(body)?)?))
 }
 
 /// Comes into a room of which nobody takes notes.
@@ -115,7 +105,7 @@ async fn enter(cluster: &Cluster, at: &Url, name: &str) -> anyhow::Result<Socket
 /// Says that it is there, and reads nothing; until it is closed.
 async fn not_reading(cluster: &Cluster, mut socket: Socket) -> f64 {
     let began = cluster.clock.now();
-    while socket.send(Frame::Binary(heartbeat())).await.is_ok() {
+    while socket::write(&mut socket, Kind::Heartbeat, b"").await.is_ok() {
         cluster.clock.sleep(Duration::from_millis(500)).await;
     }
     (cluster.clock.now() - began).as_secs_f64()
@@ -143,8 +133,8 @@ pub(crate) async fn slow_readers(lab: &Lab) -> anyhow::Result<Report> {
             let body = json!({ "content": words, "target": "*" });
             let Ok(frame) = request(number, route::SEND, &body) else { return };
             // A client that sends no heartbeats is closed, whatever else it says.
-            let beat = Frame::Binary(heartbeat());
-            let is_open = talker.send(beat).await.is_ok() && talker.send(frame).await.is_ok();
+            let beat = socket::write(&mut talker, Kind::Heartbeat, b"").await;
+            let is_open = beat.is_ok() && talker.send(frame).await.is_ok();
             if !is_open || clock.now() > until {
                 return;
             }

@@ -172,11 +172,12 @@ impl Report {
 
     /// The rules of the contract, and what was lost or doubled.
     pub(crate) fn judge(&mut self, lines: &[Line]) -> Figures {
-        for outcome in check(lines).iter().filter(|outcome| outcome.broken > 0) {
+        let outcomes = check(lines);
+        for outcome in outcomes.iter().filter(|outcome| outcome.broken > 0) {
             let why = outcome.excerpt.as_ref().map_or("", |excerpt| excerpt.what.as_str());
             self.failures.push(format!("rule {}, {}: {why}", outcome.rule, outcome.name));
         }
-        let figures = Figures::of(lines);
+        let figures = Figures::of(lines, &outcomes);
         let Figures { acked, lost, doubled, back, .. } = &figures;
         self.must(
             *lost == 0 && *doubled == 0 && *acked > 0,

@@ -13,7 +13,7 @@ use std::{
 use anyhow::Context;
 use chassis::{Clock, Net, Policy, Tasks};
 
-use crate::run::process::{Process, get};
+use crate::run::process::{self, Process, get};
 
 /// Between two looks at whether somebody is ready.
 const LOOK: Duration = Duration::from_millis(500);
@@ -34,16 +34,9 @@ pub(crate) async fn metric_of(
     name: &str,
     part: &str,
 ) -> anyhow::Result<f64> {
-    let metrics = tokio::time::timeout(PATIENCE, get(net, admin, "/metrics")).await??;
-    let is_meant = |line: &&str| {
-        let rest = line.strip_prefix(name);
-        rest.is_some_and(|rest| rest.starts_with(['{', ' ']) && rest.contains(part))
-    };
-    let values = metrics.lines().filter(is_meant);
-    let values: Vec<f64> =
-        values.filter_map(|line| line.rsplit(' ').next()?.parse().ok()).collect();
-    anyhow::ensure!(!values.is_empty(), "there is no metric {name}");
-    Ok(values.iter().sum())
+    let asked = process::metric(net, admin, name, |labels| labels.contains(part));
+    let found = tokio::time::timeout(PATIENCE, asked).await??;
+    found.with_context(|| format!("there is no metric {name}"))
 }
 
 /// Watches whether processes stay ready.

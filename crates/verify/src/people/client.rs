@@ -10,7 +10,6 @@ use std::{
 };
 
 use anyhow::{Context, bail, ensure};
-use bytes::BytesMut;
 use chassis::Policy;
 use serde_json::{Value, json};
 use tokio::{
@@ -18,7 +17,7 @@ use tokio::{
     time::timeout,
 };
 use verify::{Event, Position};
-use wire::{PushRoute, RawId, route};
+use wire::route;
 
 use super::{
     Shared,
@@ -191,10 +190,8 @@ impl Session {
     }
 
     fn write(&self, request: u32, route: &str, body: &Value) -> anyhow::Result<()> {
-        let mut package = BytesMut::new();
-        let (id, body) = (RawId::new(request), serde_json::to_vec(body)?);
-        wire::encode_request(&id, PushRoute::Name(route), &body, &mut package)?;
-        self.out.try_send(Out::Package(package.freeze())).context("write")
+        let package = socket::request(request, route, &serde_json::to_vec(body)?)?;
+        self.out.try_send(Out::Package(package)).context("write")
     }
 
     async fn answer(&self, request: u32) -> anyhow::Result<(u16, Value)> {

@@ -3,7 +3,7 @@
 use std::{borrow::Cow, collections::HashMap};
 
 use anyhow::{Context, bail, ensure};
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use chassis::{Net, Stream};
 use futures::{SinkExt, StreamExt};
 use serde_json::{Map, Value, json};
@@ -46,14 +46,18 @@ pub(crate) async fn write(socket: &mut Socket, kind: Kind, body: &[u8]) -> anyho
     Ok(socket.send(Frame::Binary(package.freeze())).await?)
 }
 
+/// A request, as a package.
+pub(crate) fn request(number: u32, route: &str, body: &[u8]) -> anyhow::Result<Bytes> {
+    let mut package = BytesMut::new();
+    wire::encode_request(&RawId::new(number), PushRoute::Name(route), body, &mut package)?;
+    Ok(package.freeze())
+}
+
 /// Asks a gate where `uid` is to go.
 pub(crate) async fn ask(net: &Net, gate: &Url, uid: &str, extended: bool) -> anyhow::Result<Value> {
     let (mut socket, codec) = open(net, gate, extended).await?;
     let body = codec.request(route::QUERY_ENTRY, &json!({ "uid": uid }))?;
-    let mut package = BytesMut::new();
-    let route = PushRoute::Name(route::QUERY_ENTRY);
-    wire::encode_request(&RawId::new(1), route, &body, &mut package)?;
-    socket.send(Frame::Binary(package.freeze())).await?;
+    socket.send(Frame::Binary(request(1, route::QUERY_ENTRY, &body)?)).await?;
     while let Some(frame) = socket.next().await.transpose()? {
         let Frame::Binary(bytes) = frame else { continue };
         for package in wire::decode_frame(bytes, wire::BODY_LEN_MAX) {
@@ -129,8 +133,6 @@ fn schema(told: &Value) -> Schema {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
 
     #[test]

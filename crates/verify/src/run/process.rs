@@ -177,10 +177,24 @@ async fn is_ready(net: &Net, admin: SocketAddr) -> std::io::Result<bool> {
 /// How often a connector took a room to a shard again because something was out of
 /// reach: that the two differ about a room is no excuse for anybody.
 pub(crate) async fn repairs(net: &Net, admin: SocketAddr) -> std::io::Result<f64> {
+    let is_meant = |labels: &str| !labels.contains(r#"cause="differed""#);
+    Ok(metric(net, admin, "connector_rejoins_total", is_meant).await?.unwrap_or_default())
+}
+
+/// The sum of a metric over all of its labels that are meant; none if there are none.
+pub(crate) async fn metric(
+    net: &Net,
+    admin: SocketAddr,
+    name: &str,
+    is_meant: impl Fn(&str) -> bool,
+) -> std::io::Result<Option<f64>> {
     let metrics = get(net, admin, "/metrics").await?;
-    let counts = metrics.lines().filter(|line| line.starts_with("connector_rejoins_total"));
-    let counts = counts.filter(|line| !line.contains(r#"cause="differed""#));
-    Ok(counts.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
+    let values = metrics.lines().filter_map(|line| {
+        let (labels, value) = line.strip_prefix(name)?.rsplit_once(' ')?;
+        let is_it = labels.is_empty() || labels.starts_with('{');
+        if is_it && is_meant(labels) { value.parse::<f64>().ok() } else { None }
+    });
+    Ok(values.fold(None, |sum, value| Some(sum.unwrap_or_default() + value)))
 }
 
 pub(crate) async fn get(net: &Net, admin: SocketAddr, path: &str) -> std::io::Result<String> {
