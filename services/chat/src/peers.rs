@@ -41,12 +41,13 @@ impl Peers {
     /// Tells the shard that owned a room that it does not any more. Best effort:
     /// the log refuses it in any case.
     pub(crate) fn tell_superseded(&self, shard: &ShardId, room: &RoomId, fence: Fence) {
-        let Some(shard) = self.rooms.0.view.borrow().get(shard).cloned() else { return };
+        let Some(shard) = self.rooms.shard(shard) else { return };
         let request = pb::SupersededRequest {
             room: room.to_string(),
             shard_id: self.rooms.0.me.id.to_string(),
             r#gen: fence.r#gen.0,
             term: fence.term.0,
+            addr: self.rooms.own_addr(),
         };
         let peers = self.clone();
         self.tasks.spawn("superseded", Policy::Session, async move {

@@ -14,6 +14,7 @@ use tonic::{Code, Request, Response, Status};
 
 use crate::{
     api::{Shard, room, user},
+    rooms::Claimer,
     superseded,
 };
 
@@ -140,7 +141,9 @@ impl ChatPeer for Shard {
         let claimed =
             model::Fence { r#gen: model::Gen(request.r#gen), term: model::Term(request.term) };
         // Whoever it is: the room is lost.
-        self.rooms.lost_to(&room, request.shard_id.parse().ok(), claimed);
+        let addr = Some(request.addr).filter(|addr| !addr.is_empty());
+        let by = request.shard_id.parse().ok().map(|id| Claimer { id, addr });
+        self.rooms.lost_to(&room, by, claimed);
         Ok(Response::new(pb::SupersededResponse {}))
     }
 }

@@ -7,6 +7,7 @@
 mod claiming;
 mod commands;
 mod effects;
+mod left;
 mod list;
 mod lost;
 #[cfg(test)]
@@ -32,7 +33,8 @@ use tokio::{
     time::Instant,
 };
 
-use self::{claiming::Claimed, list::Listed, lost::Lost};
+pub(crate) use self::lost::Claimer;
+use self::{claiming::Claimed, left::Left, list::Listed, lost::Lost};
 use crate::{
     content::ContentRules, history, metrics::Metrics, outbox::Outbox, read::REPLAYS_AT_ONCE,
 };
@@ -76,6 +78,8 @@ pub(crate) struct Inner {
     answered_ms: AtomicU64,
     /// Rooms that other shards have claimed.
     lost: Lost,
+    /// Shards that have left the view lately.
+    left: Left,
     /// Rooms that this shard has claimed lately.
     claimed: Claimed,
     /// True once the process was asked to stop.
@@ -180,6 +184,7 @@ impl Rooms {
             pages: Semaphore::new(history::AT_ONCE),
             answered_ms: AtomicU64::new(0),
             lost: Lost::default(),
+            left: Left::default(),
             claimed: Claimed::default(),
             draining: AtomicBool::new(false),
         };
@@ -326,6 +331,7 @@ impl Rooms {
     pub(crate) fn sweep(&self) {
         let now = self.0.clock.now();
         self.0.lost.sweep(now);
+        self.0.left.sweep(now);
         self.0.claimed.sweep(now);
     }
 

@@ -179,8 +179,8 @@ async fn drain(shard: Shard, mut health: Health) {
     }
 }
 
-/// This shard as it sees itself. No other is told its address from here; in its own
-/// view, that of the list takes its place once it is listed.
+/// This shard as it sees itself. In its own view, the address of the list takes the
+/// place of this one once it is listed.
 fn me(config: &Config, grpc_addr: SocketAddr) -> Result<cluster::Shard, StartError> {
     if config.discovery.is_kubernetes() {
         let addr = config.discovery.own_addr(grpc_addr).to_string();

@@ -7,7 +7,11 @@ use room::Input;
 use store::StoreError;
 use tokio::time::Instant;
 
-use crate::{heads, metrics::ResultLabel, rooms::Rooms};
+use crate::{
+    heads,
+    metrics::ResultLabel,
+    rooms::{Claimer, Rooms},
+};
 
 /// How often the store is asked.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -70,7 +74,8 @@ pub(crate) async fn learn(rooms: &Rooms) -> Result<(), StoreError> {
     let claims = claims?;
     rooms.store_answered();
     for claim in claims {
-        rooms.lost_to(&claim.room, claim.by, claim.fence);
+        let by = claim.by.map(|id| Claimer { id, addr: None });
+        rooms.lost_to(&claim.room, by, claim.fence);
     }
     Ok(())
 }

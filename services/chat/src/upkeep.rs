@@ -39,8 +39,11 @@ pub(crate) async fn sweep(rooms: Rooms, idle: Duration) {
 /// merely because the view names another: a room may be here on purpose.
 pub(crate) async fn follow_view(rooms: Rooms) {
     let mut view = rooms.0.view.clone();
+    let mut before = view.borrow_and_update().clone();
     while view.changed().await.is_ok() {
         let now = view.borrow_and_update().clone();
+        rooms.note_left(&before, &now);
+        before = now.clone();
         tracing::info!(shards = now.shards().len(), "view changed");
         rooms.for_each(|id, open| match now.owner(id) {
             Some(owner) if owner.id != rooms.0.me.id => {

@@ -17,32 +17,48 @@ const REMEMBERED_FOR: Duration = Duration::from_secs(20);
 /// Claims that are remembered; of more, the view has to do.
 const CLAIMS_MAX: usize = 64 * 1024;
 
+/// Who has claimed a room, and where it said that it listens.
+#[derive(Clone, Debug)]
+pub(crate) struct Claimer {
+    pub(crate) id: ShardId,
+    pub(crate) addr: Option<String>,
+}
+
 /// The newest claim of each room that another shard made lately.
 #[derive(Debug, Default)]
 pub(crate) struct Lost(Mutex<HashMap<RoomId, Claimed>>);
 
 #[derive(Debug)]
 struct Claimed {
-    by: ShardId,
+    by: Claimer,
     fence: Fence,
     /// When it was heard of.
     at: Instant,
 }
 
 impl Lost {
-    fn note(&self, room: &RoomId, by: ShardId, fence: Fence, at: Instant) {
+    fn note(&self, room: &RoomId, by: Claimer, fence: Fence, at: Instant) {
         let mut claims = self.0.lock().expect("lost");
-        let is_news = claims.get(room).is_none_or(|known| known.fence < fence);
+        // The store tells who it was, and the claimer itself also where it is.
+        let is_less = |known: &Claimed| known.by.addr.is_none() && by.addr.is_some();
+        let is_news = claims
+            .get(room)
+            .is_none_or(|known| known.fence < fence || (known.fence == fence && is_less(known)));
         if is_news && (claims.len() < CLAIMS_MAX || claims.contains_key(room)) {
             claims.insert(room.clone(), Claimed { by, fence, at });
         }
     }
 
-    /// Who has claimed a room lately, if it is in `view`.
+    /// Who has claimed a room lately: where `view` has it, else where it says that it is.
+    /// A view may be behind; were nobody named, the room would be claimed back, and its
+    /// claimer might not have it again for a while.
     pub(super) fn claimer(&self, room: &RoomId, view: &View, now: Instant) -> Option<Shard> {
         let claims = self.0.lock().expect("lost");
         let claimed = claims.get(room).filter(|claimed| now - claimed.at < SENT_FOR)?;
-        view.get(&claimed.by).cloned()
+        view.get(&claimed.by.id).cloned().or_else(|| {
+            let addr = claimed.by.addr.clone()?;
+            Some(Shard { id: claimed.by.id.clone(), addr })
+        })
     }
 
     /// The room is this shard's again, by a claim that is newer than `fence`.
@@ -62,12 +78,12 @@ impl Lost {
 impl Rooms {
     /// Another shard has claimed a room, or an operator has: gives it up, unless it was
     /// claimed again since, and sends whoever asks to the claimer.
-    pub(crate) fn lost_to(&self, room: &RoomId, by: Option<ShardId>, fence: Fence) {
+    pub(crate) fn lost_to(&self, room: &RoomId, by: Option<Claimer>, fence: Fence) {
         let mut stripe = self.stripe(room);
         if matches!(stripe.get(room), Some(Slot::Open(open)) if open.room.fence() >= fence) {
             return;
         }
-        if let Some(by) = by.filter(|by| *by != self.0.me.id) {
+        if let Some(by) = by.filter(|by| by.id != self.0.me.id) {
             self.0.lost.note(room, by, fence, self.0.clock.now());
         }
         if let Some(Slot::Open(open)) = stripe.get_mut(room)

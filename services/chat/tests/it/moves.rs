@@ -116,6 +116,44 @@ async fn whoever_has_seen_a_later_owner_starts_a_new_log_above_it() {
 }
 
 #[tokio::test]
+async fn whoever_is_superseded_by_a_shard_that_it_does_not_know_sends_its_members_there() {
+    let (zero, one) = Chat::two(&[]).await;
+    let room = room_of(&zero, &[&zero, &one]);
+    let mut a = Connector::open(&zero, "a").await;
+    let (fence, _) = fence_of_join(&mut a, join(&room, 1, "ann")).await;
+    assert_eq!(a.told().await, "+ann(1)");
+    let request = |addr: &str| pb::SupersededRequest {
+        room: room.clone(),
+        shard_id: "chat-9".into(),
+        r#gen: fence.r#gen,
+        term: fence.term + 1,
+        addr: addr.into(),
+    };
+    zero.peer().superseded(request("127.0.0.1:9")).await.unwrap();
+    assert_eq!(a.told().await, "moved to chat-9 127.0.0.1:9");
+    // What the store says of the same claim later takes nothing away.
+    zero.peer().superseded(request("")).await.unwrap();
+    let said = a.ask(say(&room, 1, "ho"), 1).await;
+    assert_eq!(said, ["#2 Moved to chat-9 127.0.0.1:9"]);
+}
+
+#[tokio::test]
+async fn a_shard_that_has_left_the_view_is_told_who_has_claimed_its_room() {
+    let store = Shared::new();
+    let (zero, one) = Chat::two_on(&[], Some(&store)).await;
+    let room = room_of(&zero, &[&zero, &one]);
+    let mut a = Connector::open(&zero, "a").await;
+    fence_of_join(&mut a, join(&room, 1, "ann")).await;
+    assert_eq!(a.told().await, "+ann(1)");
+    // It leaves the list, which it has not read yet itself; nor has it read of the other.
+    zero.see(&[&zero]);
+    one.see(&[&one]);
+    let mut b = Connector::open(&one, "b").await;
+    fence_of_join(&mut b, join(&room, 1, "bob")).await;
+    assert_eq!(a.told().await, format!("moved to chat-1 {}", one.addr));
+}
+
+#[tokio::test]
 async fn a_shard_that_was_superseded_gives_the_room_up() {
     let (zero, one) = Chat::two(&[]).await;
     let room = room_of(&zero, &[&zero, &one]);
@@ -127,6 +165,7 @@ async fn a_shard_that_was_superseded_gives_the_room_up() {
         shard_id: "chat-1".into(),
         r#gen,
         term,
+        addr: String::new(),
     };
     // An old claim is no news.
     zero.peer().superseded(request(fence.r#gen, fence.term)).await.unwrap();
