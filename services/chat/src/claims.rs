@@ -7,11 +7,7 @@ use model::{Fence, RoomId};
 use room::Room;
 use tokio::{sync::mpsc, time::Instant};
 
-use crate::{
-    metrics::ResultLabel,
-    peers::Peers,
-    rooms::{Rooms, Slot},
-};
+use crate::{metrics::ResultLabel, peers::Peers, rooms::Rooms};
 
 /// Claims that one call of the store may carry.
 const BATCH_MAX: usize = 256;
@@ -43,7 +39,7 @@ pub(crate) async fn run(rooms: Rooms, mut to_claim: mpsc::Receiver<RoomId>, peer
             }
             _ => true,
         });
-        let claims: Vec<store::Claim> = batch.drain(..).map(|room| claim(&rooms, room)).collect();
+        let claims: Vec<_> = batch.drain(..).filter_map(|room| claim(&rooms, room)).collect();
         if !claims.is_empty() {
             claim_all(&rooms, &claims, &peers).await;
         }
@@ -68,16 +64,10 @@ async fn claim_all(rooms: &Rooms, claims: &[store::Claim], peers: &Peers) {
     }
 }
 
-fn claim(rooms: &Rooms, room: RoomId) -> store::Claim {
-    let mut seen = Fence::default();
-    rooms.with_slot(&room, |slot| {
-        if let Slot::Claiming { seen: highest, waiting, covered } = slot {
-            seen = *highest;
-            *covered = waiting.len();
-        }
-        false
-    });
-    store::Claim { room, shard: rooms.0.me.id.clone(), seen }
+/// The claim of a room, unless nobody waits for it any more.
+fn claim(rooms: &Rooms, room: RoomId) -> Option<store::Claim> {
+    let seen = rooms.begin_claim(&room)?;
+    Some(store::Claim { room, shard: rooms.0.me.id.clone(), seen })
 }
 
 fn open(rooms: &Rooms, claim: &store::Claim, claimed: store::Claimed, peers: &Peers) {

@@ -94,9 +94,9 @@ type Stripe = HashMap<RoomId, Slot>;
 
 #[derive(Debug)]
 pub(crate) enum Slot {
-    /// The claim is under way, or the log is being let go before it; these wait. So
-    /// many of them, `covered`, were there when the claim began.
-    Claiming { waiting: Vec<Command>, seen: Fence, covered: usize },
+    /// The room has to be claimed, or its log is being let go before that; these wait. So
+    /// many of them, `covered`, were there when the claim began; none, if it has not.
+    Claiming { waiting: Vec<Command>, seen: Fence, covered: Option<usize> },
     /// The room is served.
     Open(Box<Open>),
 }
@@ -248,12 +248,18 @@ impl Rooms {
 
     // === places ===
 
-    /// True if a room that nobody here serves should be claimed by this shard.
-    fn is_mine(&self, room: &RoomId, redirected: bool) -> bool {
+    /// True if a room that nobody here serves should be claimed by this shard for a
+    /// command: if nobody else should serve it, or if it was sent here by somebody who
+    /// did know of all claims.
+    fn is_mine(&self, room: &RoomId, command: &Command) -> bool {
         if self.0.draining.load(Ordering::Relaxed) {
             return false;
         }
-        redirected || self.elsewhere(room).is_none()
+        let is_outdated = || {
+            let claim = self.0.lost.claim(room, self.0.clock.now());
+            claim.is_some_and(|claim| claim > command.seen)
+        };
+        (command.redirected && !is_outdated()) || self.elsewhere(room).is_none()
     }
 
     /// Who should serve a room, if not this shard.
@@ -271,7 +277,8 @@ impl Rooms {
     /// The address of whoever should serve a room, for its connectors.
     fn address_of(&self, room: &RoomId) -> Option<pb::ShardAddress> {
         let shard = self.elsewhere(room)?;
-        Some(pb::ShardAddress { shard_id: shard.id.to_string(), addr: shard.addr })
+        let claim = self.0.lost.claim(room, self.0.clock.now()).map(Into::into);
+        Some(pb::ShardAddress { shard_id: shard.id.to_string(), addr: shard.addr, claim })
     }
 
     /// Takes no more rooms and gives up those that it has: the process is going to

@@ -10,6 +10,10 @@ use crate::rooms::Rooms;
 /// that nobody is in.
 const SWEEP: Duration = Duration::from_millis(500);
 
+/// How long a view that changes is waited for to stand still: when a list has changed,
+/// whether each shard is ready becomes known one after the other.
+const SETTLE: Duration = Duration::from_millis(50);
+
 /// Sweeps until it is dropped.
 pub(crate) async fn sweep(rooms: Rooms, idle: Duration) {
     let clock = rooms.0.clock;
@@ -35,16 +39,26 @@ pub(crate) async fn sweep(rooms: Rooms, idle: Duration) {
     }
 }
 
-/// Gives up, whenever the view changes, the rooms that it gives to others. Never
+/// Gives up, whenever the view has changed, the rooms that it gives to others. Never
 /// merely because the view names another: a room may be here on purpose.
 pub(crate) async fn follow_view(rooms: Rooms) {
     let mut view = rooms.0.view.clone();
-    let mut before = view.borrow_and_update().clone();
+    let mut now = view.borrow_and_update().clone();
     while view.changed().await.is_ok() {
-        let now = view.borrow_and_update().clone();
-        rooms.note_left(&before, &now);
-        before = now.clone();
-        tracing::info!(shards = now.shards().len(), "view changed");
+        // Meanwhile the rooms are served on.
+        let settled = rooms.0.clock.sleep(SETTLE);
+        tokio::pin!(settled);
+        loop {
+            let before = std::mem::replace(&mut now, view.borrow_and_update().clone());
+            rooms.note_left(&before, &now);
+            tracing::info!(shards = now.shards().len(), "view changed");
+            tokio::select! {
+                changed = view.changed() => if changed.is_err() {
+                    return;
+                },
+                () = &mut settled => break,
+            }
+        }
         rooms.for_each(|id, open| match now.owner(id) {
             Some(owner) if owner.id != rooms.0.me.id => {
                 rooms.give_up(id, open, Input::Release, "view_changed")

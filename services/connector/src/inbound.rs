@@ -215,17 +215,12 @@ fn on_moved(hub: &Hub, link: &Arc<Link>, moved: &pb::Moved) {
     let mut state = room.state();
     link.forget(&room.id);
     hub.detach(&mut state, Duration::ZERO, Detached::Moved);
-    state.redirect = moved.shard.as_ref().and_then(shard);
+    state.sent_to(moved.shard.as_ref());
     state.lost = None;
     drop(state);
     tracing::debug!(room_id = %room.id, "room moved");
     hub.want(&room);
     hub.tidy(&room);
-}
-
-/// The shard that another one names; none if it makes no sense.
-fn shard(named: &pb::ShardAddress) -> Option<cluster::Shard> {
-    Some(cluster::Shard { id: named.shard_id.parse().ok()?, addr: named.addr.clone() })
 }
 
 fn on_close_session(hub: &Hub, link: &Arc<Link>, close: &pb::CloseSession, batch: &mut Batch) {

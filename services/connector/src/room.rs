@@ -177,7 +177,10 @@ impl State {
     pub(crate) fn send_waiting(&mut self, room: &RoomId) {
         let Route::Live { link } = &self.route else { return };
         let link = Arc::clone(link);
-        let redirected = self.redirect.is_some() || link.is_fallback(room);
+        // Who is in already wants no more than that: should the shard give the room up,
+        // it must not claim it back for what was on its way to it.
+        let is_in = self.digest.is_some();
+        let redirected = !is_in && (self.redirect.is_some() || link.is_fallback(room));
         let seen = self.seen;
         let joining = self.waits_for_join();
         for pending in self.pending.iter_mut().filter(|pending| !pending.sent) {

@@ -53,13 +53,29 @@ impl Rooms {
     /// A room may be claimed now that could not before: asks again for whoever waits,
     /// for it may be another one's by now.
     pub(crate) fn ask_again(&self, id: &RoomId) {
-        let mut stripe = self.stripe(id);
-        if let Some(Slot::Claiming { .. }) = stripe.get(id)
+        self.submit_waiting(&mut self.stripe(id), id);
+    }
+
+    /// Asks again for whoever waits for a claim that has not begun.
+    pub(super) fn submit_waiting(&self, stripe: &mut Stripe, id: &RoomId) {
+        if let Some(Slot::Claiming { covered: None, .. }) = stripe.get(id)
             && let Some(Slot::Claiming { waiting, .. }) = stripe.remove(id)
         {
             for command in waiting {
-                self.submit_to(&mut stripe, id, command);
+                self.submit_to(stripe, id, command);
             }
+        }
+    }
+
+    /// Begins to claim a room: what somebody who waits there has seen. None if nobody
+    /// wants it any more, or if it is being claimed already.
+    pub(crate) fn begin_claim(&self, id: &RoomId) -> Option<Fence> {
+        match self.stripe(id).get_mut(id)? {
+            Slot::Claiming { waiting, seen, covered: covered @ None } => {
+                *covered = Some(waiting.len());
+                Some(*seen)
+            }
+            _ => None,
         }
     }
 
@@ -67,7 +83,7 @@ impl Rooms {
     pub(crate) fn open(&self, id: &RoomId, room: Room) {
         let mut stripe = self.stripe(id);
         let Some(Slot::Claiming { waiting, seen, covered }) = stripe.get_mut(id) else { return };
-        let (mut waiting, seen, covered) = (std::mem::take(waiting), *seen, *covered);
+        let (mut waiting, seen, covered) = (std::mem::take(waiting), *seen, covered.unwrap_or(0));
         stripe.remove(id);
         if self.0.draining.load(Ordering::Relaxed) {
             return waiting.iter().for_each(|command| self.refuse(id, command, Refusal::Moved));
@@ -106,7 +122,7 @@ impl Rooms {
 
     fn claim_again(&self, id: &RoomId, stripe: &mut Stripe, waiting: Vec<Command>, seen: Fence) {
         if self.0.claims.try_send(id.clone()).is_ok() {
-            stripe.insert(id.clone(), Slot::Claiming { waiting, seen, covered: 0 });
+            stripe.insert(id.clone(), Slot::Claiming { waiting, seen, covered: None });
         } else {
             waiting.iter().for_each(|command| self.refuse(id, command, Refusal::Overloaded));
         }
@@ -122,7 +138,7 @@ impl Rooms {
             if is_idle {
                 self.give_up(id, open, Input::Release, "idle");
                 let (waiting, seen) = (Vec::new(), Fence::default());
-                *slot = Slot::Claiming { waiting, seen, covered: 0 };
+                *slot = Slot::Claiming { waiting, seen, covered: Some(0) };
             }
             false
         });

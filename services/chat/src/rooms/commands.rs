@@ -58,7 +58,7 @@ impl Rooms {
                 | Input::Rejoin(_)
                 | Input::Publish(room::Publish { origin: room::Origin::Call { .. }, .. })
                 | Input::Add { .. }
-                    if self.is_mine(room, command.redirected) =>
+                    if self.is_mine(room, &command) =>
                 {
                     if self.is_store_unreachable() {
                         return self.refuse(room, &command, Refusal::Unavailable);
@@ -67,7 +67,7 @@ impl Rooms {
                     match self.0.claims.try_send(room.clone()) {
                         Ok(()) => {
                             let waiting = vec![command];
-                            slot.insert(Slot::Claiming { waiting, seen, covered: 0 });
+                            slot.insert(Slot::Claiming { waiting, seen, covered: None });
                         }
                         Err(_) => self.refuse(room, &command, Refusal::Overloaded),
                     }

@@ -37,7 +37,8 @@ struct Claimed {
 }
 
 impl Lost {
-    fn note(&self, room: &RoomId, by: Claimer, fence: Fence, at: Instant) {
+    /// False if it is no news.
+    fn note(&self, room: &RoomId, by: Claimer, fence: Fence, at: Instant) -> bool {
         let mut claims = self.0.lock().expect("lost");
         // The store tells who it was, and the claimer itself also where it is.
         let is_less = |known: &Claimed| known.by.addr.is_none() && by.addr.is_some();
@@ -47,6 +48,7 @@ impl Lost {
         if is_news && (claims.len() < CLAIMS_MAX || claims.contains_key(room)) {
             claims.insert(room.clone(), Claimed { by, fence, at });
         }
+        is_news
     }
 
     /// Who has claimed a room lately: where `view` has it, else where it says that it is.
@@ -59,6 +61,13 @@ impl Lost {
             let addr = claimed.by.addr.clone()?;
             Some(Shard { id: claimed.by.id.clone(), addr })
         })
+    }
+
+    /// The newest claim by another shard that was heard of lately.
+    pub(super) fn claim(&self, room: &RoomId, now: Instant) -> Option<Fence> {
+        let claims = self.0.lock().expect("lost");
+        let claimed = claims.get(room).filter(|claimed| now - claimed.at < SENT_FOR)?;
+        Some(claimed.fence)
     }
 
     /// The room is this shard's again, by a claim that is newer than `fence`.
@@ -83,13 +92,16 @@ impl Rooms {
         if matches!(stripe.get(room), Some(Slot::Open(open)) if open.room.fence() >= fence) {
             return;
         }
-        if let Some(by) = by.filter(|by| by.id != self.0.me.id) {
-            self.0.lost.note(room, by, fence, self.0.clock.now());
-        }
-        if let Some(Slot::Open(open)) = stripe.get_mut(room)
-            && self.give_up(room, open, Input::Superseded, "superseded")
-        {
-            self.remove(&mut stripe, room);
+        let is_news = by
+            .filter(|by| by.id != self.0.me.id)
+            .is_some_and(|by| self.0.lost.note(room, by, fence, self.0.clock.now()));
+        if let Some(Slot::Open(open)) = stripe.get_mut(room) {
+            if self.give_up(room, open, Input::Superseded, "superseded") {
+                self.remove(&mut stripe, room);
+            }
+        } else if is_news {
+            // Whoever waits for a claim that may not be made yet is better served there.
+            self.submit_waiting(&mut stripe, room);
         }
     }
 }

@@ -166,13 +166,7 @@ impl Stage {
     /// Does what is to be claimed, as the task of it does.
     async fn claim(&mut self) -> Fence {
         let id = self.to_claim.recv().now_or_never().flatten().expect("something to claim");
-        let mut seen = Fence::default();
-        self.rooms.with_slot(&id, |slot| {
-            if let Slot::Claiming { seen: highest, .. } = slot {
-                seen = *highest;
-            }
-            false
-        });
+        let seen = self.rooms.begin_claim(&id).expect("somebody waits for it");
         let claim = Claim { room: id.clone(), shard: self.rooms.0.me.id.clone(), seen };
         let claimed = self.store.claim(&[claim]).await.unwrap().remove(0);
         let fence = Fence { r#gen: claimed.r#gen, term: claimed.term };

@@ -4,7 +4,7 @@ use rpc::chat::v1 as pb;
 
 use crate::{
     Chat,
-    commands::{join, join_redirected, join_seen, rejoin, say},
+    commands::{join, join_redirected, join_seen, joining, rejoin, say},
     connector::Connector,
     room_of,
     shared::{Call, Shared},
@@ -84,7 +84,10 @@ async fn a_shard_that_ends_finishes_what_is_being_stored_first() {
 }
 
 /// The fence of whoever let a session in.
-async fn fence_of_join(a: &mut Connector, join: pb::command::Command) -> (pb::Fence, u64) {
+pub(crate) async fn fence_of_join(
+    a: &mut Connector,
+    join: pb::command::Command,
+) -> (pb::Fence, u64) {
     a.send([join]).await;
     loop {
         let event = a.event().await.unwrap().event.unwrap();
@@ -151,6 +154,28 @@ async fn a_shard_that_has_left_the_view_is_told_who_has_claimed_its_room() {
     let mut b = Connector::open(&one, "b").await;
     fence_of_join(&mut b, join(&room, 1, "bob")).await;
     assert_eq!(a.told().await, format!("moved to chat-1 {}", one.addr));
+}
+
+#[tokio::test]
+async fn whoever_was_sent_here_is_sent_on_to_a_claim_that_it_has_not_seen() {
+    let (zero, one) = Chat::two(&[]).await;
+    let room = room_of(&one, &[&zero, &one]);
+    let mut a = Connector::open(&zero, "a").await;
+    let claim = pb::Fence { r#gen: 7, term: 7 };
+    let request = pb::SupersededRequest {
+        room: room.clone(),
+        shard_id: "chat-9".into(),
+        r#gen: claim.r#gen,
+        term: claim.term,
+        addr: "127.0.0.1:9".into(),
+    };
+    zero.peer().superseded(request).await.unwrap();
+    let told = a.ask(join_redirected(&room, 1, "ann"), 1).await;
+    assert_eq!(told, ["#1 Moved to chat-9 127.0.0.1:9"]);
+    // Whoever comes back from there has seen it, and is served.
+    let seen = pb::Join { seen: Some(claim), redirected: true, ..joining(&room, 1, "ann") };
+    let told = a.ask(pb::command::Command::Join(seen), 2).await;
+    assert_eq!(told, ["#2 in @1 [ann] new", "+ann(1)"]);
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use rpc::chat::v1::{self as pb, RefusedReason, reply};
 
-use super::{compared, deliver, restart, room_on, shard};
+use super::{compared, deliver, restart, room_on};
 use crate::{
     extended::{self, LEFT},
     fanout::Batch,
@@ -234,7 +234,7 @@ fn elsewhere(
     refused: &pb::Refused,
 ) {
     link.forget(&room.id);
-    state.redirect = refused.shard.as_ref().and_then(shard);
+    state.sent_to(refused.shard.as_ref());
     if state.redirect.is_some() {
         state.lost = None;
     }

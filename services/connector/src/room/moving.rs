@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use cluster::Shard;
 use model::{Grant, RoomId, UserName};
 use rpc::chat::v1::{self as pb, command};
 use tokio::time::Instant;
@@ -67,6 +68,17 @@ impl State {
         self.route = Route::Wanted { since: now, not_before: now + wait };
         self.detached = why;
         others.into_iter().filter(|pending| matches!(pending.ask, Ask::Leave)).collect()
+    }
+
+    /// A shard that does not serve the room names another one, or none; one that makes no
+    /// sense is none.
+    pub(crate) fn sent_to(&mut self, named: Option<&pb::ShardAddress>) {
+        let claim = named.and_then(|named| named.claim).unwrap_or_default();
+        self.seen = self.seen.max(claim.into());
+        let shard = |named: &pb::ShardAddress| {
+            Some(Shard { id: named.shard_id.parse().ok()?, addr: named.addr.clone() })
+        };
+        self.redirect = named.and_then(shard);
     }
 
     /// Detaches the room from its link if the shard has no member of ours in it.

@@ -61,15 +61,30 @@ async fn a_room_that_moved_is_taken_to_whom_its_shard_names() {
     let (id, _) = link.publish().await;
     link.reply(id, published(2)).await;
     s.clients[0].expect(&["2 {}"]).await;
-    // Joins go there, too, and have to be served.
+    // Joins go there, too; the shard has let this connector in, and need not claim for them.
     let mut bob = s.connector.client().await;
     bob.enter("bob", "r").await;
-    assert!(link.join().await.1.redirected);
+    assert!(!link.join().await.1.redirected);
     // When that link fails, the view counts again.
     link.cut().await;
     other.kill();
     let (_, rejoin) = s.link.rejoin().await;
     assert!(!rejoin.redirected);
+}
+
+#[tokio::test]
+async fn whoever_is_sent_to_a_shard_for_its_claim_has_seen_that_claim() {
+    let s = Scene::start(&["ann"]).await;
+    let mut other = Shard::start("chat-9").await;
+    let claim = pb::Fence { term: 9, ..crate::scene::FENCE };
+    s.link.send(moved(Some(pb::ShardAddress { claim: Some(claim), ..other.address() }))).await;
+    let mut link = other.link().await;
+    let (id, rejoin) = link.rejoin().await;
+    assert_eq!(rejoin.seen, Some(claim));
+    // One that has seen less takes nothing away.
+    let less = pb::ShardAddress { claim: None, ..other.address() };
+    link.reply(id, refused(RefusedReason::Moved, Some(less))).await;
+    assert_eq!(link.rejoin().await.1.seen, Some(claim));
 }
 
 #[tokio::test]

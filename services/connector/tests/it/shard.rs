@@ -72,7 +72,8 @@ impl Shard {
     }
 
     pub(crate) fn address(&self) -> pb::ShardAddress {
-        pb::ShardAddress { shard_id: self.id.clone(), addr: self.addr.to_string() }
+        let (shard_id, addr) = (self.id.clone(), self.addr.to_string());
+        pb::ShardAddress { shard_id, addr, claim: None }
     }
 
     /// The next link, on which nothing was said yet by either side.
