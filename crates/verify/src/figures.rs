@@ -140,7 +140,8 @@ impl Figures {
     }
 }
 
-fn spread(sorted: &[u64]) -> String {
+/// For people: the middle, the longest of all but a hundredth, and the longest.
+pub(crate) fn spread(sorted: &[u64]) -> String {
     let at = |percent| percentile(sorted, percent) / 1000;
     format!("{} ms at p50, {} ms at p99, {} ms at most", at(50), at(99), at(100))
 }

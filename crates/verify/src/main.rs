@@ -66,5 +66,7 @@ fn check(file: &PathBuf) -> anyhow::Result<bool> {
     let opened = File::open(file).with_context(|| format!("open {}", file.display()))?;
     let lines = verify::record::read(&mut BufReader::new(opened))
         .with_context(|| format!("read {}", file.display()))?;
-    Ok(report::print(&lines, &verify::check(&lines)))
+    let is_kept = report::print(&lines, &verify::check(&lines));
+    report::figures(&lines);
+    Ok(is_kept)
 }

@@ -1,10 +1,10 @@
 //! What people get to read.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use verify::{Event, Line, Outcome};
 
-use crate::figures::percentile;
+use crate::figures::{Figures, spread};
 
 /// Characters of a line that an excerpt shows.
 const SHOWN: usize = 400;
@@ -49,40 +49,34 @@ pub(crate) fn figures(lines: &[Line]) {
     say(format_args!("{sends} messages sent, {acks} acknowledged, {pushes} pushed"));
     let faults: Vec<_> = faults.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
     say(format_args!("faults: {}", faults.join(", ")));
-    let mut waits = waits(lines);
-    waits.sort_unstable();
-    if let Some(longest) = waits.last() {
-        let p99 = percentile(&waits, 99);
-        say(format_args!(
-            "while shards came and went: an answer took {} ms at most, {} ms at p99",
-            longest / 1000,
-            p99 / 1000
-        ));
+    let (answers, pauses) = scaling(lines);
+    if !answers.is_empty() {
+        say(format_args!("while shards came and went: answers took {}", spread(&answers)));
+        say(format_args!("  rooms stood still for {}, each change", spread(&pauses)));
     }
 }
 
-/// How long answers took to what was sent while shards came and went.
-fn waits(lines: &[Line]) -> Vec<u64> {
-    let (mut scaling, mut sent, mut waits) = (HashSet::new(), HashMap::new(), Vec::new());
+/// How long answers took while shards came and went, and how long each room answered
+/// nobody at most, each time. In microseconds, sorted.
+fn scaling(lines: &[Line]) -> (Vec<u64>, Vec<u64>) {
+    let (mut begun, mut answers, mut pauses) = (HashMap::new(), Vec::new(), Vec::new());
     for line in lines {
         match &line.event {
             Event::FaultBegins { fault, kind, .. } if kind == "scale" => {
-                scaling.insert(*fault);
+                begun.insert(*fault, line.at);
             }
             Event::FaultEnds { fault } => {
-                scaling.remove(fault);
-            }
-            Event::Send { session, request, .. } if !scaling.is_empty() => {
-                sent.insert((*session, *request), line.at);
-            }
-            Event::Sent { session, request, code: 200, .. } => {
-                let asked = sent.remove(&(*session, *request));
-                waits.extend(asked.map(|asked| line.at - asked));
+                let Some(from) = begun.remove(fault) else { continue };
+                let figures = Figures::between(lines, from, line.at);
+                answers.extend(figures.answers);
+                pauses.extend(figures.pauses);
             }
             _ => {}
         }
     }
-    waits
+    answers.sort_unstable();
+    pauses.sort_unstable();
+    (answers, pauses)
 }
 
 fn explain(outcome: &Outcome, lines: &[Line]) {
