@@ -127,7 +127,8 @@ function count(names) {
 }
 
 class Client {
-  heard = new Set();
+  /** What it heard, and during which stay. */
+  heard = new Map();
   /** Times in the room: [since, until]. */
   stays = [];
   since = undefined;
@@ -165,11 +166,11 @@ class Client {
    */
   missed({ sent, answered }) {
     const stays = this.since === undefined ? this.stays : [...this.stays, [this.since, Infinity]];
-    const stay = stays.find(([since, until]) => since <= sent && answered <= until);
-    if (!stay) return undefined;
-    const [, until, isBroken] = stay;
-    const hasLater = this.crowd.said.some(({ key, room, ...later }) =>
-      room === this.room && later.sent > answered && later.sent < until && this.heard.has(key));
+    const at = stays.findIndex(([since, until]) => since <= sent && answered <= until);
+    if (at < 0) return undefined;
+    const [, until, isBroken] = stays[at];
+    // In the same stay: what was said at the end of one, and stored late, may come in the next.
+    const hasLater = this.crowd.said.some((later) => later.sent > answered && this.heard.get(later.key) === at);
     if (hasLater) return "later";
     return isBroken || until - answered <= UNDER_WAY ? "under way" : "there";
   }
@@ -291,7 +292,7 @@ class Client {
   #hear({ msg }) {
     const fault = (what) => this.faults.push({ at: Date.now(), what, msg });
     if (this.heard.has(msg)) return fault("doubled");
-    this.heard.add(msg);
+    this.heard.set(msg, this.stays.length);
     const [session, number] = msg.split("#");
     if (Number(number) < (this.#newest.get(session) ?? 0)) fault("disordered");
     this.#newest.set(session, Number(number));
