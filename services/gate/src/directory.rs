@@ -1,6 +1,6 @@
 //! What the gate knows about connectors, and whom it names. Pure: the time comes in.
 
-use std::time::Duration;
+use std::{cmp::Ordering, time::Duration};
 
 use cluster::Connector;
 use model::ConnectorId;
@@ -125,7 +125,11 @@ impl Directory {
     /// fuller than a second one, which depends on the name, too. So users stay where they
     /// are while connectors are about as full as each other, as they are when each has
     /// its share of the names, and one that is new, or was emptied, gets more than its
-    /// share until it is. A full one is named only if all are. O(connectors).
+    /// share until it is. A full one is named only if all are.
+    ///
+    /// While one drains, the emptiest is named: in a roll-out that is the one that was
+    /// started for those who have to go, and not the one that is drained next. As sessions
+    /// are announced twice a second, the emptiest is another one as soon. O(connectors).
     pub(crate) fn choose(&self, uid: &str, now: Instant) -> Option<&Announcement> {
         let linked = self.peers.iter().any(|peer| peer.is_linked() && peer.ready(now).is_some());
         let fit = |peer: &&Peer| !linked || peer.is_linked();
@@ -133,11 +137,12 @@ impl Directory {
         let (first, second) = slots(uid, ready().count())?;
         let (first, second) = (ready().nth(first)?, ready().nth(second)?);
         let lighter = if first.is_much_fuller_than(second) { second } else { first };
-        if !lighter.is_full() {
+        let drains = self.peers.iter().any(|peer| peer.state(now) == State::Draining);
+        if !drains && !lighter.is_full() {
             return Some(lighter);
         }
         let with_room = ready().filter(|one| !one.is_full());
-        Some(with_room.min_by_key(|one| one.sessions).unwrap_or(first))
+        Some(with_room.min_by(|a, b| a.fullness(b)).unwrap_or(first))
     }
 
     /// All connectors with their states, ordered by id.
@@ -199,16 +204,27 @@ impl Announcement {
         self.sessions_max > 0 && self.sessions >= self.sessions_max
     }
 
-    /// Whether it is worth it to take a user from here to `other`. Compared are shares of
-    /// what each may hold, if both say that.
+    /// Whether it is worth it to take a user from here to `other`.
     fn is_much_fuller_than(&self, other: &Self) -> bool {
-        let limits = match (self.sessions_max, other.sessions_max) {
+        let (ours, theirs) = self.shares(self.sessions.saturating_sub(FULLER_BY), other);
+        ours * 4 > theirs * 5
+    }
+
+    /// Whether it is fuller than `other`.
+    fn fullness(&self, other: &Self) -> Ordering {
+        let (ours, theirs) = self.shares(self.sessions, other);
+        ours.cmp(&theirs)
+    }
+
+    /// So many sessions here, and those of `other`, as shares of what each may hold, if
+    /// both say that: to be compared with each other only.
+    fn shares(&self, sessions: u64, other: &Self) -> (u128, u128) {
+        let (ours, theirs) = match (self.sessions_max, other.sessions_max) {
             (0, _) | (_, 0) => (1, 1),
             limits => limits,
         };
         let share = |sessions: u64, limit: u64| u128::from(sessions) * u128::from(limit);
-        let ours = share(self.sessions.saturating_sub(FULLER_BY), limits.1);
-        ours * 4 > share(other.sessions, limits.0) * 5
+        (share(sessions, theirs), share(other.sessions, ours))
     }
 }
 

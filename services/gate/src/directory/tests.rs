@@ -136,6 +136,22 @@ fn one_that_is_much_emptier_gets_more_than_its_share() {
 }
 
 #[test]
+fn while_one_drains_all_are_sent_to_the_emptiest() {
+    let chosen = |loads: &[(u64, u64)], user: &str| {
+        let (mut directory, now) = crowded(loads);
+        directory.hear("c0", announce("c0", true), now);
+        directory.choose(user, now).unwrap().id.to_string()
+    };
+    for user in ["alice", "bob", "eve", "a", "b", "c"] {
+        assert_eq!(chosen(&[(900, 0), (1000, 0), (990, 0), (1000, 0)], user), "c2");
+        assert_eq!(chosen(&[(900, 0), (1000, 9000), (990, 1000), (0, 0)], user), "c3");
+        assert_eq!(chosen(&[(900, 0), (1000, 9000), (990, 1000)], user), "c1");
+        // Nobody is refused because one drains.
+        assert_eq!(chosen(&[(900, 0), (1000, 1000)], user), "c1");
+    }
+}
+
+#[test]
 fn a_full_one_is_named_only_if_all_are() {
     assert_eq!(shares(&[(1000, 1000), (1000, 1000), (999, 1000), (1000, 1000)]), [0, 0, 1000, 0]);
     let all_full = shares(&[(1000, 1000); 2]);
