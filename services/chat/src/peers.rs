@@ -62,7 +62,7 @@ impl Peers {
     pub(crate) fn owner<T>(&self, room: &RoomId, request: &Request<T>) -> Option<Shard> {
         let forwarded = request.metadata().contains_key(FORWARDED);
         let served_here = self.rooms.read(room, |_| ()).is_some();
-        if forwarded || served_here { None } else { self.rooms.elsewhere(room) }
+        if forwarded || served_here { None } else { self.rooms.elsewhere(room, Fence::default()) }
     }
 
     /// Passes a call on, once.

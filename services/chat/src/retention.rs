@@ -6,7 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use model::RoomId;
+use model::{Fence, RoomId};
 use store::{Cursor, Keeper, Retention};
 
 use crate::rooms::Rooms;
@@ -27,7 +27,7 @@ pub(crate) async fn run(rooms: Rooms, store: Arc<dyn Keeper>, policy: Retention)
     loop {
         clock.sleep(WALK).await;
         // Of a volatile store each shard has its own.
-        if !store.is_volatile() && rooms.elsewhere(&key).is_some() {
+        if !store.is_volatile() && rooms.elsewhere(&key, Fence::default()).is_some() {
             continue;
         }
         let (mut from, mut deleted, mut emptied) = (Some(Cursor::default()), 0, 0);

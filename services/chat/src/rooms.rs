@@ -255,37 +255,47 @@ impl Rooms {
         if self.0.draining.load(Ordering::Relaxed) {
             return false;
         }
-        let is_outdated = || {
-            let claim = self.0.lost.claim(room, self.0.clock.now());
-            claim.is_some_and(|claim| claim > command.seen)
-        };
-        (command.redirected && !is_outdated()) || self.elsewhere(room).is_none()
+        let is_outdated = || self.claimer(room, command.seen).is_some();
+        (command.redirected && !is_outdated()) || self.elsewhere(room, command.seen).is_none()
     }
 
-    /// Who should serve a room, if not this shard.
-    pub(crate) fn elsewhere(&self, room: &RoomId) -> Option<Shard> {
-        let view = self.0.view.borrow();
-        let is_me = |shard: &&Shard| shard.id == self.0.me.id;
-        if let Some(claimer) = self.0.lost.claimer(room, &view, self.0.clock.now()) {
+    /// Who has claimed a room lately, and where, unless the asker has seen that claim: it
+    /// has been there, and it would not ask here if it still could.
+    fn claimer(&self, room: &RoomId, seen: Fence) -> Option<(Shard, Fence)> {
+        self.0.lost.claimer(room, &self.0.view.borrow(), seen, self.0.clock.now())
+    }
+
+    /// Who should serve a room, if not this shard, for an asker who has seen that much.
+    pub(crate) fn elsewhere(&self, room: &RoomId, seen: Fence) -> Option<Shard> {
+        if let Some((claimer, _)) = self.claimer(room, seen) {
             return Some(claimer);
         }
+        let view = self.0.view.borrow();
+        let is_me = |shard: &&Shard| shard.id == self.0.me.id;
         let unfit = self.is_store_unreachable() || self.0.draining.load(Ordering::Relaxed);
         let best = view.ranked(room).into_iter().find(|shard| !(unfit && is_me(shard)));
         best.filter(|shard| !is_me(shard)).cloned()
     }
 
-    /// The address of whoever should serve a room, for its connectors.
-    fn address_of(&self, room: &RoomId) -> Option<pb::ShardAddress> {
-        let shard = self.elsewhere(room)?;
-        let claim = self.0.lost.claim(room, self.0.clock.now()).map(Into::into);
+    /// The address of whoever should serve a room, for a connector that has seen that much.
+    fn address_of(&self, room: &RoomId, seen: Fence) -> Option<pb::ShardAddress> {
+        let shard = self.elsewhere(room, seen)?;
+        let claim = self.claimer(room, seen).map(|(_, claim)| claim.into());
         Some(pb::ShardAddress { shard_id: shard.id.to_string(), addr: shard.addr, claim })
     }
 
     /// Takes no more rooms and gives up those that it has: the process is going to
-    /// end.
+    /// end. Whoever waits for a claim is sent away.
     pub(crate) fn hand_over(&self) {
         self.0.draining.store(true, Ordering::Relaxed);
         self.for_each(|id, open| self.give_up(id, open, Input::Release, "shutdown"));
+        for stripe in &self.0.stripes {
+            let mut stripe = stripe.lock().expect("a room panicked");
+            let ids: Vec<RoomId> = stripe.keys().cloned().collect();
+            for id in ids {
+                self.submit_waiting(&mut stripe, &id);
+            }
+        }
     }
 
     /// Applies an input to a room that is open; else does nothing.

@@ -217,6 +217,11 @@ impl State {
         asked.map(|pending| pending.sent = false).is_some()
     }
 
+    /// True if somebody waits to be let in.
+    pub(crate) fn has_join(&self) -> bool {
+        self.pending.iter().any(|pending| matches!(pending.ask, Ask::Join(_)))
+    }
+
     /// The sessions that wait to be let in and have asked for more. That is not sent until
     /// they are in: were the link lost, nobody could tell which of it was stored, and it
     /// might be said again in another order (contract, rule 15).

@@ -15,6 +15,9 @@ use crate::{
 
 /// How long a room waits for a link to its owner before it goes to the next.
 const OWNER_PATIENCE: Duration = Duration::from_secs(3);
+/// How long for one to a shard that another one named, and that is not in the view: it is
+/// new, or gone already.
+const STRANGER_PATIENCE: Duration = Duration::from_secs(1);
 /// How often rooms without a link are looked at again.
 const RETRY: Duration = Duration::from_millis(50);
 
@@ -94,10 +97,13 @@ fn choose(
     let view = links.view();
     if let Some(shard) = &state.redirect {
         // Where this process sees a shard counts, should the two differ.
-        let shard = view.get(&shard.id).unwrap_or(shard);
-        match links.get(shard).filter(|link| link.takes_rooms()) {
-            Some(link) => return Some((link, Why::Owner)),
-            None if waited < OWNER_PATIENCE => return None,
+        let (shard, is_seen) = view.get(&shard.id).map_or((shard, false), |seen| (seen, true));
+        let patience = if is_seen { OWNER_PATIENCE } else { STRANGER_PATIENCE };
+        match links.get(shard) {
+            Some(link) if link.takes_rooms() => return Some((link, Why::Owner)),
+            // It says itself that it is no use.
+            Some(_) => {}
+            None if waited < patience => return None,
             None => {}
         }
     }

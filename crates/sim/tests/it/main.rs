@@ -7,6 +7,7 @@
 
 mod bugs;
 mod chaos;
+mod claimers;
 mod crashes;
 mod cuts;
 mod durable;

@@ -89,14 +89,13 @@ impl Rooms {
     /// Refuses what cannot be served while the store does not answer: sends it to the
     /// next shard, once. True if the room has to be dropped.
     fn send_on(&self, id: &RoomId, open: &mut Open, command: &Command) -> bool {
-        if command.redirected || self.elsewhere(id).is_none() {
+        if command.redirected || self.elsewhere(id, command.seen).is_none() {
             self.refuse(id, command, Refusal::Unavailable);
             return false;
         }
         self.refuse(id, command, Refusal::Moved);
-        // Whoever is in has to go there with all that they have.
-        let is_said = matches!(command.input, Input::Publish(_));
-        is_said && self.give_up(id, open, Input::Release, "store_unreachable")
+        // Whoever is in has to go there, too: their connectors keep the room together.
+        self.give_up(id, open, Input::Release, "store_unreachable")
     }
 
     /// Applies a command, or lets it wait for a read of the room's head. True if the

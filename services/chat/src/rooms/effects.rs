@@ -119,7 +119,7 @@ impl Rooms {
             Event::Moved
                 | Event::Reply { outcome: Err(Refusal::Moved | Refusal::MovedMeanwhile), .. }
         );
-        let shard = if moves { self.address_of(id) } else { None };
+        let shard = if moves { self.address_of(id, fence) } else { None };
         outbox.push(translate::event(id, fence, event, shard), digest_delta);
     }
 
@@ -225,7 +225,7 @@ impl Rooms {
         };
         self.0.metrics.command(kind, translate::label(refusal));
         let shard = match refusal {
-            Refusal::Moved => self.address_of(room),
+            Refusal::Moved => self.address_of(room, command.seen),
             _ => None,
         };
         // Without anybody to send it to, the connector has to try again.

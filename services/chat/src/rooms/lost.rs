@@ -51,23 +51,24 @@ impl Lost {
         is_news
     }
 
-    /// Who has claimed a room lately: where `view` has it, else where it says that it is.
-    /// A view may be behind; were nobody named, the room would be claimed back, and its
-    /// claimer might not have it again for a while.
-    pub(super) fn claimer(&self, room: &RoomId, view: &View, now: Instant) -> Option<Shard> {
+    /// Who has claimed a room lately, by a claim above `seen`: where `view` has it, else
+    /// where it says that it is. A view may be behind; were nobody named, the room would
+    /// be claimed back, and its claimer might not have it again for a while.
+    pub(super) fn claimer(
+        &self,
+        room: &RoomId,
+        view: &View,
+        seen: Fence,
+        now: Instant,
+    ) -> Option<(Shard, Fence)> {
         let claims = self.0.lock().expect("lost");
-        let claimed = claims.get(room).filter(|claimed| now - claimed.at < SENT_FOR)?;
-        view.get(&claimed.by.id).cloned().or_else(|| {
-            let addr = claimed.by.addr.clone()?;
-            Some(Shard { id: claimed.by.id.clone(), addr })
-        })
-    }
-
-    /// The newest claim by another shard that was heard of lately.
-    pub(super) fn claim(&self, room: &RoomId, now: Instant) -> Option<Fence> {
-        let claims = self.0.lock().expect("lost");
-        let claimed = claims.get(room).filter(|claimed| now - claimed.at < SENT_FOR)?;
-        Some(claimed.fence)
+        let is_lately = |claimed: &&Claimed| now - claimed.at < SENT_FOR && claimed.fence > seen;
+        let Claimed { by, fence, .. } = claims.get(room).filter(is_lately)?;
+        let shard = view.get(&by.id).cloned().or_else(|| {
+            let addr = by.addr.clone()?;
+            Some(Shard { id: by.id.clone(), addr })
+        })?;
+        Some((shard, *fence))
     }
 
     /// The room is this shard's again, by a claim that is newer than `fence`.

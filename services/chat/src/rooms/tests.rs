@@ -263,8 +263,12 @@ async fn whoever_waits_for_a_claim_that_fails_is_answered() {
 async fn whoever_waits_for_a_claim_when_the_shard_ends_is_sent_away() {
     let mut stage = Stage::new();
     stage.submit(stage.join(1, 1));
+    let id = stage.to_claim.recv().await.unwrap();
+    stage.rooms.begin_claim(&id).unwrap();
     stage.rooms.hand_over();
-    stage.claim().await;
+    assert_eq!(stage.told(), [""; 0]);
+    let fence = Fence { r#gen: Gen(9), term: Term(1) };
+    stage.rooms.open(&id, Room::new(room(), Epoch(1), fence, stage.rooms.0.limits));
     // There is nobody else to go to.
     assert_eq!(stage.told(), ["#1 Unavailable"]);
     assert!(stage.rooms.read(&room(), |_| ()).is_none());
@@ -273,6 +277,16 @@ async fn whoever_waits_for_a_claim_when_the_shard_ends_is_sent_away() {
     stage.rooms.submit(&room(), Command { input, seen: Fence::default(), redirected: true });
     assert!(stage.to_claim.try_recv().is_err());
     assert_eq!(stage.told(), ["#2 Unavailable"]);
+}
+
+#[tokio::test]
+async fn whoever_waits_for_a_claim_that_has_not_begun_when_the_shard_ends_is_sent_away_at_once() {
+    let mut stage = Stage::new();
+    stage.submit(stage.join(1, 1));
+    let id = stage.to_claim.recv().await.unwrap();
+    stage.rooms.hand_over();
+    assert_eq!(stage.told(), ["#1 Unavailable"]);
+    assert!(stage.rooms.begin_claim(&id).is_none());
 }
 
 #[tokio::test]

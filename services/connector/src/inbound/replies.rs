@@ -238,8 +238,13 @@ fn elsewhere(
     if state.redirect.is_some() {
         state.lost = None;
     }
-    // Without a better address, the same shard may be asked again: not at once.
-    let wait = if state.redirect.is_some() { Duration::ZERO } else { UNAVAILABLE_WAIT };
+    // Without a better address, the same shard may be asked again: not at once. Neither is
+    // a room that nobody is in or comes into: no shard would claim it for what was said.
+    let is_for_somebody = !state.members.is_empty() || state.has_join();
+    let wait = match state.redirect {
+        Some(_) if is_for_somebody => Duration::ZERO,
+        _ => UNAVAILABLE_WAIT,
+    };
     hub.detach(state, wait, Detached::Refused);
     hub.want(room);
 }
