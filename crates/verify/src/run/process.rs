@@ -174,10 +174,10 @@ async fn is_ready(net: &Net, admin: SocketAddr) -> std::io::Result<bool> {
     Ok(get(net, admin, "/readyz").await?.get(9..12) == Some("200"))
 }
 
-/// How often a connector took a room to a shard again because something was out of
-/// reach: that the two differ about a room is no excuse for anybody.
+/// How often a connector took a room to a shard again because it had lost its link. That
+/// the two differ about a room, or that shards send it to and fro, is no excuse for anybody.
 pub(crate) async fn repairs(net: &Net, admin: SocketAddr) -> std::io::Result<f64> {
-    let is_meant = |labels: &str| !labels.contains(r#"cause="differed""#);
+    let is_meant = |labels: &str| labels.contains(r#"cause="link_lost""#);
     Ok(metric(net, admin, "connector_rejoins_total", is_meant).await?.unwrap_or_default())
 }
 
