@@ -60,6 +60,11 @@ test("what was acknowledged outlives a kill -9", { timeout: 120_000 }, async () 
       ...["ann one", "ann two", "ann three", "bob four"],
     ]);
 
+    // One name that is wrong, and nothing is done.
+    await assert.rejects(store(data, "new-epoch", "room", "rom"), /there is no room rom/);
+    const same = await grpc(cluster.shards[0], "chat.v1.ChatService/History", { room: "room" });
+    assert.equal(same.epoch, before.epoch);
+
     // A new epoch fences whoever serves, who takes the room again. Whoever can not be
     // told what it may have missed is closed.
     assert.deepEqual(await store(data, "new-epoch"), ["1 rooms have a new epoch"]);

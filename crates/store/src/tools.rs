@@ -111,11 +111,14 @@ fn hex(bytes: &[u8]) -> String {
 ///
 /// [`ToolError`]. It may be done again from the start.
 pub async fn new_epoch(store: &dyn Keeper, rooms: &[RoomId]) -> Result<u64, ToolError> {
+    // All or none, should one be misspelt.
+    for room in rooms {
+        let known = store.export(room, Seq(0), 1).await?;
+        known.ok_or_else(|| ToolError::NoSuchRoom(room.clone()))?;
+    }
     let mut count = 0;
     for room in rooms {
-        let renewed = store.new_epoch(room).await?;
-        renewed.ok_or_else(|| ToolError::NoSuchRoom(room.clone()))?;
-        count += 1;
+        count += u64::from(store.new_epoch(room).await?.is_some());
     }
     if !rooms.is_empty() {
         return Ok(count);
