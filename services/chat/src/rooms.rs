@@ -255,33 +255,36 @@ impl Rooms {
         if self.0.draining.load(Ordering::Relaxed) {
             return false;
         }
-        let is_outdated = || self.claimer(room, command.seen).is_some();
-        (command.redirected && !is_outdated()) || self.elsewhere(room, command.seen).is_none()
-    }
-
-    /// Who has claimed a room lately, and where, unless the asker has seen that claim: it
-    /// has been there, and it would not ask here if it still could.
-    fn claimer(&self, room: &RoomId, seen: Fence) -> Option<(Shard, Fence)> {
-        self.0.lost.claimer(room, &self.0.view.borrow(), seen, self.0.clock.now())
+        match self.place(room, command.seen) {
+            None => true,
+            Some((_, claim)) => command.redirected && claim.is_none(),
+        }
     }
 
     /// Who should serve a room, if not this shard, for an asker who has seen that much.
     pub(crate) fn elsewhere(&self, room: &RoomId, seen: Fence) -> Option<Shard> {
-        if let Some((claimer, _)) = self.claimer(room, seen) {
-            return Some(claimer);
-        }
+        self.place(room, seen).map(|(shard, _)| shard)
+    }
+
+    /// The same, with the claim that it is named for: somebody who has claimed the room
+    /// lately, unless the asker has seen that claim. It has been there then, and would not
+    /// ask here if it still could. Else whom the view names.
+    fn place(&self, room: &RoomId, seen: Fence) -> Option<(Shard, Option<Fence>)> {
         let view = self.0.view.borrow();
+        if let Some((shard, claim)) = self.0.lost.claimer(room, &view, seen, self.0.clock.now()) {
+            return Some((shard, Some(claim)));
+        }
         let is_me = |shard: &&Shard| shard.id == self.0.me.id;
         let unfit = self.is_store_unreachable() || self.0.draining.load(Ordering::Relaxed);
         let best = view.ranked(room).into_iter().find(|shard| !(unfit && is_me(shard)));
-        best.filter(|shard| !is_me(shard)).cloned()
+        best.filter(|shard| !is_me(shard)).map(|shard| (shard.clone(), None))
     }
 
     /// The address of whoever should serve a room, for a connector that has seen that much.
     fn address_of(&self, room: &RoomId, seen: Fence) -> Option<pb::ShardAddress> {
-        let shard = self.elsewhere(room, seen)?;
-        let claim = self.claimer(room, seen).map(|(_, claim)| claim.into());
-        Some(pb::ShardAddress { shard_id: shard.id.to_string(), addr: shard.addr, claim })
+        let (Shard { id, addr }, claim) = self.place(room, seen)?;
+        let claim = claim.map(Into::into);
+        Some(pb::ShardAddress { shard_id: id.to_string(), addr, claim })
     }
 
     /// Takes no more rooms and gives up those that it has: the process is going to

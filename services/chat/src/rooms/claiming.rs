@@ -147,10 +147,10 @@ impl Rooms {
         }
         self.0.store.release(id).await;
         let mut stripe = self.stripe(id);
-        if let Some(Slot::Claiming { waiting, seen, .. }) = stripe.remove(id)
-            && !waiting.is_empty()
-        {
-            self.claim_again(id, &mut stripe, waiting, seen);
+        if let Some(Slot::Claiming { waiting, .. }) = stripe.remove(id) {
+            for command in waiting {
+                self.submit_to(&mut stripe, id, command);
+            }
         }
     }
 }
