@@ -10,7 +10,7 @@ use crate::{
     hub::error_body,
     link::{Link, Why},
     links::Links,
-    room::{Room, Route, State},
+    room::{Detached, Room, Route, State},
 };
 
 /// How long a room waits for a link to its owner before it goes to the next.
@@ -76,7 +76,9 @@ fn route(links: &Links, room: &Arc<Room>, now: Instant) -> bool {
         state.route = Route::Live { link };
         state.send_again();
     } else {
-        let redirected = why == Why::Fallback || state.redirect.is_some();
+        // A shard that only differed has let this connector in since it was sent there.
+        let is_sent = state.redirect.is_some() && state.detached != Detached::Differed;
+        let redirected = why == Why::Fallback || is_sent;
         let request_id = links.hub().next_request();
         let rejoin: command::Command = state.rejoin(&room.id, redirected);
         link.upstream.push(request_id, rejoin);

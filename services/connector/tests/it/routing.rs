@@ -9,7 +9,7 @@ use tokio::time::{Duration, Instant};
 
 use crate::{
     connector::Connector,
-    scene::{Scene, presence, published},
+    scene::{Options, Scene, presence, published},
     shard::{Link, Shard, refused, reply},
 };
 
@@ -85,6 +85,64 @@ async fn whoever_is_sent_to_a_shard_for_its_claim_has_seen_that_claim() {
     let less = pb::ShardAddress { claim: None, ..other.address() };
     link.reply(id, refused(RefusedReason::Moved, Some(less))).await;
     assert_eq!(link.rejoin().await.1.seen, Some(claim));
+}
+
+#[tokio::test]
+async fn a_shard_that_is_named_and_says_itself_that_it_is_no_use_is_not_waited_for() {
+    let (connector, mut owner, mut other) = two().await;
+    let (mut here, mut there) = (owner.link().await, other.welcome(true, false).await);
+    let ann = enter_on(&connector, &mut here).await;
+    for digest in [0, 1] {
+        there.send(E::Heartbeat(pb::ShardHeartbeat { digest, store_unreachable: true })).await;
+    }
+    // The second has been read once a comparison is asked for.
+    there.compare().await;
+    let started = Instant::now();
+    here.send(moved(Some(other.address()))).await;
+    assert!(here.rejoin().await.1.redirected, "it would be sent there again");
+    assert!(started.elapsed() < Duration::from_millis(2500), "{:?}", started.elapsed());
+    drop(ann);
+}
+
+#[tokio::test]
+async fn a_shard_that_has_let_the_connector_in_need_not_claim_what_it_differs_about() {
+    let mut s = Scene::start(&["ann"]).await;
+    let mut other = Shard::start("chat-9").await;
+    s.link.send(moved(Some(other.address()))).await;
+    let mut link = other.link().await;
+    let (id, _) = link.rejoin().await;
+    link.reply(id, R::Rejoined(s.rejoined(&[]))).await;
+    s.says("bot", "is lost");
+    let late = s.says("bot", "late");
+    link.send(E::Entry(late)).await;
+    let (id, _) = link.fetch().await;
+    link.reply(id, R::Fetched(pb::Fetched::default())).await;
+    assert!(!link.rejoin().await.1.redirected);
+}
+
+#[tokio::test]
+async fn what_somebody_said_who_is_gone_is_not_sent_to_and_fro_without_a_pause() {
+    let durable = Options { volatile: false, ..Options::default() };
+    let mut s = Scene::start_with(durable, &["ann"]).await;
+    let mut other = Shard::start("chat-9").await;
+    s.clients[0].say("hi", "*").await;
+    let (id, _) = s.link.publish().await;
+    // Its author goes, and the answer does not come.
+    s.clients.pop().unwrap().close().await;
+    s.link.leave().await;
+    let there = other.address();
+    s.link
+        .send_all([
+            reply(id, refused(RefusedReason::Moved, Some(there.clone()))),
+            moved(Some(there)),
+        ])
+        .await;
+    let mut link = other.welcome(false, true).await;
+    let (id, _) = link.publish().await;
+    let started = Instant::now();
+    link.reply(id, refused(RefusedReason::Moved, Some(s.shard.address()))).await;
+    s.link.publish().await;
+    assert!(started.elapsed() >= Duration::from_millis(90), "{:?}", started.elapsed());
 }
 
 #[tokio::test]
