@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use model::RoomId;
 use sim::{Event, Fault, Person, Plan, SharedLog, Weather};
+use store::RecordKind;
 
 use crate::{couples, owner, secs};
 
@@ -60,6 +62,30 @@ fn a_room_whose_claimer_is_frozen_goes_on_as_soon_as_that_is_known() {
         let pause = pause_of_lost(1, after_ms, Fault::Freeze, 4000);
         assert!(pause < Duration::from_millis(4500), "{after_ms} ms after its claim: {pause:?}");
     }
+}
+
+#[test]
+fn a_view_that_does_not_stand_moves_no_room() {
+    let claims = |stands_ms: u64| {
+        let mut plan = couples(Plan::new(1));
+        (plan.shared, plan.views) = (Some(SharedLog::default()), true);
+        let owner = owner(&plan, "r");
+        let all = plan.shards.clone();
+        let other = all.iter().find(|id| **id != owner).unwrap().clone();
+        let until = secs(12) + Duration::from_millis(stands_ms);
+        plan = plan
+            .with(secs(12), Fault::See(owner.clone(), vec![other]))
+            .with(until, Fault::See(owner, all));
+        plan.length = secs(30);
+        let journal = plan.run().journal;
+        let log = &journal.0[&RoomId::parse("r").unwrap()];
+        log.entries
+            .iter()
+            .filter(|(_, entry)| matches!(entry.kind, RecordKind::Claim { .. }))
+            .count()
+    };
+    assert_eq!(claims(20), 1);
+    assert!(claims(1000) > 1, "one that does");
 }
 
 #[test]

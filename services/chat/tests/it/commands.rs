@@ -19,6 +19,11 @@ pub(crate) fn join_redirected(room: &str, session_id: u64, user: &str) -> C {
     C::Join(pb::Join { redirected: true, ..joining(room, session_id, user) })
 }
 
+/// The same, and the connector has seen a claim.
+pub(crate) fn join_redirected_seen(room: &str, session_id: u64, user: &str, seen: pb::Fence) -> C {
+    C::Join(pb::Join { redirected: true, seen: Some(seen), ..joining(room, session_id, user) })
+}
+
 /// A join of a connector that has seen another owner.
 pub(crate) fn join_seen(room: &str, session_id: u64, user: &str, seen: pb::Fence) -> C {
     C::Join(pb::Join { seen: Some(seen), ..joining(room, session_id, user) })

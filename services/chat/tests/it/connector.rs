@@ -154,6 +154,19 @@ impl Connector {
     }
 
     /// The next event that is no heartbeat; the status at the end of the link.
+    /// Lets a session in: under which fence, and in which epoch.
+    pub(crate) async fn fence_of_join(&mut self, join: command::Command) -> (pb::Fence, u64) {
+        self.send([join]).await;
+        loop {
+            let event = self.event().await.unwrap().event.unwrap();
+            let event::Event::Reply(pb::Reply { result: Some(result), .. }) = event else {
+                continue;
+            };
+            let reply::Result::Joined(joined) = result else { panic!("{result:?}") };
+            return (joined.fence.unwrap(), joined.position.unwrap().epoch);
+        }
+    }
+
     pub(crate) async fn event(&mut self) -> Result<Event, Option<Status>> {
         let deadline = Instant::now() + PATIENCE;
         loop {

@@ -4,7 +4,7 @@ use rpc::chat::v1 as pb;
 
 use crate::{
     Chat,
-    commands::{join, join_redirected, join_seen, joining, rejoin, say},
+    commands::{join, join_redirected, join_redirected_seen, join_seen, rejoin, say},
     connector::Connector,
     room_of,
     shared::{Call, Shared},
@@ -83,37 +83,21 @@ async fn a_shard_that_ends_finishes_what_is_being_stored_first() {
     assert_eq!(a.told_of(3).await, ["#2 stored 2", "2<1 ann: hi", "moved"]);
 }
 
-/// The fence of whoever let a session in.
-pub(crate) async fn fence_of_join(
-    a: &mut Connector,
-    join: pb::command::Command,
-) -> (pb::Fence, u64) {
-    a.send([join]).await;
-    loop {
-        let event = a.event().await.unwrap().event.unwrap();
-        let pb::event::Event::Reply(pb::Reply { result: Some(result), .. }) = event else {
-            continue;
-        };
-        let pb::reply::Result::Joined(joined) = result else { panic!("{result:?}") };
-        return (joined.fence.unwrap(), joined.position.unwrap().epoch);
-    }
-}
-
 #[tokio::test]
 async fn whoever_has_seen_a_later_owner_starts_a_new_log_above_it() {
     let chat = Chat::start(&[]).await;
     let mut a = Connector::open(&chat, "a").await;
     let mut b = Connector::open(&chat, "b").await;
-    let (first, epoch) = fence_of_join(&mut a, join("r", 1, "ann")).await;
+    let (first, epoch) = a.fence_of_join(join("r", 1, "ann")).await;
     assert_eq!(a.told().await, "+ann(1)");
     // What it has itself is nothing new.
-    let (again, same) = fence_of_join(&mut b, join_seen("r", 1, "bob", first)).await;
+    let (again, same) = b.fence_of_join(join_seen("r", 1, "bob", first)).await;
     assert_eq!((again, same), (first, epoch));
     assert_eq!(a.told().await, "+bob");
 
     let mut c = Connector::open(&chat, "c").await;
     let seen = pb::Fence { r#gen: first.r#gen + 1_000_000, term: 9 };
-    let (above, other) = fence_of_join(&mut c, join_seen("r", 1, "cat", seen)).await;
+    let (above, other) = c.fence_of_join(join_seen("r", 1, "cat", seen)).await;
     assert!(above.r#gen > seen.r#gen && other != epoch, "{above:?}");
     assert_eq!(a.told().await, "moved");
 }
@@ -123,7 +107,7 @@ async fn whoever_is_superseded_by_a_shard_that_it_does_not_know_sends_its_member
     let (zero, one) = Chat::two(&[]).await;
     let room = room_of(&zero, &[&zero, &one]);
     let mut a = Connector::open(&zero, "a").await;
-    let (fence, _) = fence_of_join(&mut a, join(&room, 1, "ann")).await;
+    let (fence, _) = a.fence_of_join(join(&room, 1, "ann")).await;
     assert_eq!(a.told().await, "+ann(1)");
     let request = |addr: &str| pb::SupersededRequest {
         room: room.clone(),
@@ -146,13 +130,13 @@ async fn a_shard_that_has_left_the_view_is_told_who_has_claimed_its_room() {
     let (zero, one) = Chat::two_on(&[], Some(&store)).await;
     let room = room_of(&zero, &[&zero, &one]);
     let mut a = Connector::open(&zero, "a").await;
-    fence_of_join(&mut a, join(&room, 1, "ann")).await;
+    a.fence_of_join(join(&room, 1, "ann")).await;
     assert_eq!(a.told().await, "+ann(1)");
     // It leaves the list, which it has not read yet itself; nor has it read of the other.
     zero.see(&[&zero]);
     one.see(&[&one]);
     let mut b = Connector::open(&one, "b").await;
-    fence_of_join(&mut b, join(&room, 1, "bob")).await;
+    b.fence_of_join(join(&room, 1, "bob")).await;
     assert_eq!(a.told().await, format!("moved to chat-1 {}", one.addr));
 }
 
@@ -173,8 +157,7 @@ async fn whoever_was_sent_here_is_sent_on_to_a_claim_that_it_has_not_seen() {
     let told = a.ask(join_redirected(&room, 1, "ann"), 1).await;
     assert_eq!(told, ["#1 Moved to chat-9 127.0.0.1:9"]);
     // Whoever comes back from there has seen it, and is served.
-    let seen = pb::Join { seen: Some(claim), redirected: true, ..joining(&room, 1, "ann") };
-    let told = a.ask(pb::command::Command::Join(seen), 2).await;
+    let told = a.ask(join_redirected_seen(&room, 1, "ann", claim), 2).await;
     assert_eq!(told, ["#2 in @1 [ann] new", "+ann(1)"]);
 }
 
@@ -183,7 +166,7 @@ async fn a_shard_that_was_superseded_gives_the_room_up() {
     let (zero, one) = Chat::two(&[]).await;
     let room = room_of(&zero, &[&zero, &one]);
     let mut a = Connector::open(&zero, "a").await;
-    let (fence, _) = fence_of_join(&mut a, join(&room, 1, "ann")).await;
+    let (fence, _) = a.fence_of_join(join(&room, 1, "ann")).await;
     assert_eq!(a.told().await, "+ann(1)");
     let request = |r#gen, term| pb::SupersededRequest {
         room: room.clone(),
