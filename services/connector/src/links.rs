@@ -42,6 +42,8 @@ struct Slot {
     up: Option<Arc<Link>>,
     /// When somebody last wanted it.
     asked: Instant,
+    /// True once this address was tried in vain, or its link was lost.
+    is_doubtful: bool,
     stop: CancellationToken,
 }
 
@@ -68,12 +70,15 @@ impl Links {
         self.0.view.borrow().clone()
     }
 
-    /// The link to a shard, if it is up; starts one if there is none.
+    /// The link to a shard, if it is up; starts one if there is none. Where a shard is, the
+    /// view says. Of a shard that is not in it others may say different things: the first
+    /// of them that works counts, lest one ends the link that another one asked for.
     pub(crate) fn get(&self, shard: &Shard) -> Option<Arc<Link>> {
         let asked = self.hub().clock().now();
         let mut slots = self.0.slots.lock().expect("links");
         if let Some(slot) = slots.get_mut(&shard.id) {
-            if slot.shard.addr == shard.addr {
+            let is_seen = self.0.view.borrow().get(&shard.id).is_some();
+            if slot.shard.addr == shard.addr || !(is_seen || slot.is_doubtful) {
                 slot.asked = asked;
                 return slot.up.clone().filter(|link| !link.upstream.has_ended());
             }
@@ -81,7 +86,8 @@ impl Links {
             slot.stop.cancel();
         }
         let stop = self.0.shutdown.child_token();
-        let slot = Slot { shard: shard.clone(), up: None, asked, stop: stop.clone() };
+        let slot =
+            Slot { shard: shard.clone(), up: None, asked, is_doubtful: false, stop: stop.clone() };
         slots.insert(shard.id.clone(), slot);
         drop(slots);
         let (links, shard) = (self.clone(), shard.clone());
@@ -136,6 +142,7 @@ impl Links {
         let mut backoff = Backoff::new(jitter);
         while !stop.is_cancelled() {
             let ended = self.live(&shard, &stop, &mut backoff).await;
+            self.doubt(&shard);
             tracing::debug!(reason = ended.reason(), error = chassis::chain(&ended), "no link");
             self.hub()
                 .metrics()
@@ -151,6 +158,13 @@ impl Links {
                 () = stop.cancelled() => {}
                 () = self.hub().clock().sleep(wait) => {}
             }
+        }
+    }
+
+    fn doubt(&self, shard: &Shard) {
+        let mut slots = self.0.slots.lock().expect("links");
+        if let Some(slot) = slots.get_mut(&shard.id).filter(|slot| slot.shard == *shard) {
+            slot.is_doubtful = true;
         }
     }
 
@@ -235,6 +249,7 @@ impl Links {
         // The shard may be elsewhere by now: then this link was told to stop.
         if let Some(slot) = slots.get_mut(&shard.id).filter(|slot| slot.shard == *shard) {
             slot.up = Some(Arc::clone(link));
+            slot.is_doubtful = false;
         }
         drop(slots);
         self.bring_home();

@@ -190,6 +190,42 @@ async fn where_a_connector_sees_a_shard_counts_more_than_where_another_says_it_i
 }
 
 #[tokio::test]
+async fn shards_that_differ_about_where_another_one_is_do_not_end_its_link() {
+    let mut s = Scene::start(&["ann"]).await;
+    let in_q = |request_id, result| {
+        E::Reply(pb::Reply { request_id, room: "q".into(), result: Some(result) })
+    };
+    let mut bob = s.connector.client().await;
+    bob.enter("bob", "q").await;
+    let (id, _) = s.link.join().await;
+    let E::Reply(pb::Reply { result: Some(result), .. }) = joined(id) else { unreachable!() };
+    s.link.send(in_q(id, result)).await;
+    bob.next().await;
+    // Nobody told the connector of this one.
+    let mut other = Shard::start("chat-9").await;
+    s.link.send(moved(Some(other.address()))).await;
+    let mut link = other.link().await;
+    let (id, _) = link.rejoin().await;
+    link.reply(id, R::Rejoined(s.rejoined(&[]))).await;
+    let elsewhere = pb::ShardAddress { addr: "127.0.0.1:1".into(), ..other.address() };
+    s.link.send(E::Moved(pb::Moved { room: "q".into(), shard: Some(elsewhere) })).await;
+    let (id, rejoin) = link.rejoin().await;
+    assert_eq!(rejoin.room, "q");
+    link.send(in_q(id, R::Rejoined(s.rejoined(&[])))).await;
+    // Once it is gone from there, it may be elsewhere.
+    let mut again = Shard::start("chat-9").await;
+    link.cut().await;
+    other.kill();
+    for _ in ["q", "r"] {
+        let (id, rejoin) = s.link.rejoin().await;
+        let (request_id, result) = (id, Some(R::Rejoined(s.rejoined(&[]))));
+        s.link.send(E::Reply(pb::Reply { request_id, room: rejoin.room, result })).await;
+    }
+    s.link.send(moved(Some(again.address()))).await;
+    assert_eq!(again.link().await.rejoin().await.1.room, "r");
+}
+
+#[tokio::test]
 async fn an_owner_that_does_not_answer_gives_way_to_the_next_after_three_seconds() {
     let (connector, mut owner, mut other) = two().await;
     // It takes the link, and says nothing.
