@@ -176,7 +176,7 @@ impl Plan {
             .tcp_capacity(4096)
             .simulation_duration(self.length * 2)
             .build();
-        let run = Event::Run { seed: self.seed, setting: "simulation".into() };
+        let run = Event::Run { seed: self.seed, setting: "simulation".into(), began_ms: 0 };
         writer.add_at(Duration::ZERO, run);
         let handles = self.populate(&mut sim, &recorder, &writer);
         let broken = self.drive(&mut sim, &handles).err().map(|error| error.to_string());
@@ -240,8 +240,11 @@ impl Plan {
             steps.push((trouble.to, Step::End(number, trouble)));
         }
         if !self.troubles.is_empty() {
-            steps.push((self.calm_since() + TICK, Step::Note(Event::QuietBegins)));
-            steps.push((self.length.saturating_sub(TICK * 2), Step::Note(Event::QuietEnds)));
+            steps.push((self.calm_since() + TICK, Step::Note(Box::new(Event::QuietBegins))));
+            steps.push((
+                self.length.saturating_sub(TICK * 2),
+                Step::Note(Box::new(Event::QuietEnds)),
+            ));
         }
         steps.sort_by_key(|(at, _)| *at);
         steps
@@ -267,7 +270,7 @@ enum Step<'a> {
     Befall(&'a Fault),
     Begin(usize, &'a Trouble),
     End(usize, &'a Trouble),
-    Note(Event),
+    Note(Box<Event>),
 }
 
 /// What a plan has in hand while it is carried out.
@@ -286,7 +289,7 @@ impl Handles {
         match step {
             Step::Befall(fault) => self.befall(sim, fault),
             Step::Note(event) => {
-                self.writer.add_at(at, event);
+                self.writer.add_at(at, *event);
                 Ok(())
             }
             Step::Begin(number, trouble) => {
@@ -298,6 +301,7 @@ impl Handles {
                         kind: trouble.kind.into(),
                         what: format!("{:?}", trouble.begins),
                         store_stopped: trouble.stops_store,
+                        touches: None,
                     },
                 );
                 Ok(())

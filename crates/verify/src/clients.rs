@@ -138,7 +138,7 @@ async fn record(options: &Options) -> anyhow::Result<Vec<Line>> {
     let app = App::detached(world.clone());
     let (clock, recorder) = (world.clock, Recorder::new(world.clock));
     let mut told = Told::open(options.events.as_deref(), clock)?;
-    recorder.add(Event::Run { seed, setting: format!("{options:?}") });
+    recorder.add(Event::Run { seed, setting: format!("{options:?}"), began_ms: 0 });
     let (phases, phase) = watch::channel(Phase::default());
     let prefix = options.prefix.clone();
     let shared = Arc::new(Shared {
@@ -156,7 +156,7 @@ async fn record(options: &Options) -> anyhow::Result<Vec<Line>> {
     });
     people::start(&shared, seed);
     if !options.connector_admins.is_empty() {
-        let admins = options.connector_admins.clone();
+        let admins = options.connector_admins.iter().map(|addr| (None, *addr)).collect();
         let repairs = repairs::watch(world.net.clone(), clock, recorder.clone(), admins);
         shared.tasks.spawn("repairs", Policy::Session, repairs);
     }

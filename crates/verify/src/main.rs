@@ -67,6 +67,5 @@ fn check(file: &PathBuf) -> anyhow::Result<bool> {
     let lines = verify::record::read(&mut BufReader::new(opened))
         .with_context(|| format!("read {}", file.display()))?;
     let is_kept = report::print(&lines, &verify::check(&lines));
-    report::figures(&lines);
-    Ok(is_kept)
+    Ok(report::figures(&lines, &report::Demands::default()) && is_kept)
 }

@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 /// after a lost link. It began before it was seen.
 pub const REPAIR: &str = "repair";
 
+/// The kind of a fault that is none: shards come and go, as an operator wants it.
+pub const SCALE: &str = "scale";
+
 /// Lines that one record may have; whatever writes one stops there, and says so.
 pub const LINES_MAX: usize = 8_000_000;
 
@@ -67,8 +70,14 @@ pub struct Entry {
     pub seq: u64,
     /// The term that it was appended under.
     pub term: u64,
+    /// When, by the store's clock, in milliseconds since 1970; 0 if that is not known.
+    #[serde(default)]
+    pub at: u64,
     /// `message`, `whisper` or `claim`.
     pub kind: String,
+    /// The shard that claims, by name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
     /// Its author's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub author: Option<String>,
@@ -100,6 +109,9 @@ pub enum Event {
         seed: u64,
         /// What it was run with, for people.
         setting: String,
+        /// When, in milliseconds since 1970; 0 if the store's times are not of this clock.
+        #[serde(default)]
+        began_ms: u64,
     },
     /// A client has connected.
     Opened {
@@ -288,6 +300,10 @@ pub enum Event {
         what: String,
         /// True if nothing can be stored while it lasts.
         store_stopped: bool,
+        /// Names of the connectors and shards that it is done to, so that nobody else is
+        /// excused; none: all.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        touches: Option<Vec<String>>,
     },
     /// It is mended: written before it is, where `store_stopped`, else after.
     FaultEnds {
@@ -360,7 +376,7 @@ mod tests {
     fn a_record_is_the_same_after_writing_and_reading() {
         let at = Position { epoch: "00000000000000aa".into(), seq: 7 };
         let lines = [
-            Event::Run { seed: 1, setting: "tiny".into() },
+            Event::Run { seed: 1, setting: "tiny".into(), began_ms: 0 },
             Event::Sent { session: 1, request: 2, code: 200, position: Some(at) },
             Event::Sent { session: 1, request: 3, code: 503, position: None },
             Event::QuietBegins,

@@ -1,10 +1,13 @@
 //! What people get to read.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
-use verify::{Event, Line, Outcome};
+use verify::{Event, Line, Outcome, record::SCALE};
 
-use crate::figures::{Figures, spread};
+use crate::figures::{Figures, percentile, spread};
 
 /// Characters of a line that an excerpt shows.
 const SHOWN: usize = 400;
@@ -32,9 +35,20 @@ pub(crate) fn print(lines: &[Line], outcomes: &[Outcome]) -> bool {
     kept && ended
 }
 
+/// What a run must have had, beyond that no rule is broken.
+#[derive(Debug, Default)]
+pub(crate) struct Demands {
+    /// Kinds of faults, and how often each.
+    pub(crate) kinds: Vec<String>,
+    pub(crate) times: u32,
+    /// How long rooms may stand still while shards come and go: 99 of 100 times, and
+    /// ever.
+    pub(crate) pauses: Option<[Duration; 2]>,
+}
+
 /// Prints what happened how often, and how long rooms stood still while shards came
-/// and went.
-pub(crate) fn figures(lines: &[Line]) {
+/// and went; true if that is what was demanded.
+pub(crate) fn figures(lines: &[Line], demands: &Demands) -> bool {
     let mut faults: BTreeMap<&str, u32> = BTreeMap::new();
     let (mut sends, mut acks, mut pushes) = (0, 0, 0);
     for line in lines {
@@ -47,12 +61,30 @@ pub(crate) fn figures(lines: &[Line]) {
         }
     }
     say(format_args!("{sends} messages sent, {acks} acknowledged, {pushes} pushed"));
-    let faults: Vec<_> = faults.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
-    say(format_args!("faults: {}", faults.join(", ")));
+    let counts: Vec<_> = faults.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
+    say(format_args!("faults: {}", counts.join(", ")));
     let (answers, pauses) = scaling(lines);
     if !answers.is_empty() {
         say(format_args!("while shards came and went: answers took {}", spread(&answers)));
         say(format_args!("  rooms stood still for {}, each change", spread(&pauses)));
+    }
+    let shortfalls = demands.shortfalls(&faults, &pauses);
+    shortfalls.iter().for_each(|shortfall| say(format_args!("NOT ENOUGH: {shortfall}")));
+    shortfalls.is_empty()
+}
+
+impl Demands {
+    fn shortfalls(&self, faults: &BTreeMap<&str, u32>, pauses: &[u64]) -> Vec<String> {
+        let times = |kind: &String| faults.get(kind.as_str()).copied().unwrap_or_default();
+        let rare = self.kinds.iter().filter(|kind| times(kind) < self.times);
+        let rare = rare.map(|kind| format!("{kind} came {} times", times(kind)));
+        let bounds = self.pauses.iter().flat_map(|[most, all]| [(99, most), (100, all)]);
+        let long = bounds.filter_map(|(percent, bound)| {
+            let pause = Duration::from_micros(percentile(pauses, percent));
+            let is_long = pauses.is_empty() || pause > *bound;
+            is_long.then(|| format!("rooms stood still for {pause:?} at p{percent}, not {bound:?}"))
+        });
+        rare.chain(long).collect()
     }
 }
 
@@ -62,7 +94,7 @@ fn scaling(lines: &[Line]) -> (Vec<u64>, Vec<u64>) {
     let (mut begun, mut answers, mut pauses) = (HashMap::new(), Vec::new(), Vec::new());
     for line in lines {
         match &line.event {
-            Event::FaultBegins { fault, kind, .. } if kind == "scale" => {
+            Event::FaultBegins { fault, kind, .. } if kind == SCALE => {
                 begun.insert(*fault, line.at);
             }
             Event::FaultEnds { fault } => {
@@ -105,4 +137,27 @@ pub(crate) fn note(line: impl std::fmt::Display) {
 
 pub(crate) fn complain(error: &anyhow::Error) {
     note(format_args!("verify: {}", chassis::chain(error.as_ref())));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_came_too_rarely_or_took_too_long_is_not_enough() {
+        let ms = Duration::from_millis;
+        let kinds = vec!["kill".to_owned(), SCALE.to_owned()];
+        let demands = Demands { kinds, times: 2, pauses: Some([ms(1), ms(2)]) };
+        let check = |scales, longest: &[u64], shortfalls| {
+            let faults = BTreeMap::from([("kill", 2), (SCALE, scales)]);
+            let pauses: Vec<_> = [1000; 200].iter().chain(longest).copied().collect();
+            assert_eq!(demands.shortfalls(&faults, &pauses).len(), shortfalls, "{longest:?}");
+        };
+        check(2, &[2000], 0);
+        check(1, &[2000], 1);
+        check(2, &[2001], 1);
+        check(2, &[2000; 9], 1);
+        assert_eq!(demands.shortfalls(&BTreeMap::new(), &[]).len(), 4);
+        assert!(Demands::default().shortfalls(&BTreeMap::new(), &[]).is_empty());
+    }
 }

@@ -27,7 +27,7 @@ use crate::{
         entry::{Entry, Url},
         recorder::Recorder,
     },
-    report::{self, note},
+    report::{self, Demands, note},
 };
 use faults::{Breaker, Kind};
 use system::System;
@@ -35,6 +35,11 @@ use system::System;
 /// Quiet seconds of a run of 360 s, each time.
 const QUIET: f64 = 25.0;
 const FULL: f64 = 360.0;
+
+/// How often each fault comes in such a run, at least.
+const TIMES: u32 = 2;
+/// How long a planned move may hold a room up, by the contract: 99 of 100 times, and ever.
+const PAUSES: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(2)];
 
 /// Options of `verify run`.
 #[derive(clap::Args, Debug)]
@@ -106,6 +111,26 @@ fn parse_shards(raw: &str) -> Result<NonZeroUsize, String> {
 }
 
 impl Options {
+    /// A whole run has each fault [`TIMES`] times; and where all that happens is planned,
+    /// rooms move within the contract's times.
+    fn demands(&self) -> Demands {
+        let kinds = if self.time.as_secs_f64() < FULL { Vec::new() } else { self.kinds() };
+        let is_planned = self.faults == [Kind::Scale];
+        Demands {
+            kinds: kinds.iter().map(|kind| kind.name()).collect(),
+            times: TIMES,
+            pauses: is_planned.then_some(PAUSES),
+        }
+    }
+
+    /// Faults that there are to be, where something suits them.
+    fn kinds(&self) -> Vec<Kind> {
+        let all = if self.faults.is_empty() { Kind::value_variants() } else { &self.faults };
+        let has_postgres = !self.is_standalone() && self.store.is_none();
+        let suits = |kind: &Kind| kind.suits(self.is_standalone(), has_postgres);
+        all.iter().copied().filter(suits).collect()
+    }
+
     pub(crate) fn is_standalone(&self) -> bool {
         self.store.as_deref() == Some("sqlite")
     }
@@ -129,8 +154,8 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<bool> {
     let file = folder.join("record.jsonl");
     let mut out = BufWriter::new(File::create(&file)?);
     verify::record::write(&lines, &mut out).context("write the record")?;
-    let is_well = report::print(&lines, &check(&lines));
-    report::figures(&lines);
+    let is_kept = report::print(&lines, &check(&lines));
+    let is_well = report::figures(&lines, &options.demands()) && is_kept;
     if !is_well {
         if options.folder.is_none() {
             let _ = temporary.keep();
@@ -157,7 +182,7 @@ async fn record(
     let (net, clock, tasks) = (&world.net, world.clock, app.tasks());
     let mut system = System::start(options, folder, net, tasks, clock).await?;
     let recorder = Recorder::new(clock);
-    recorder.add(Event::Run { seed, setting: format!("{options:?}") });
+    recorder.add(Event::Run { seed, setting: format!("{options:?}"), began_ms: clock.unix_ms() });
     let (phases, phase) = watch::channel(Phase::default());
     let shared = Arc::new(Shared {
         net: net.clone(),
@@ -175,12 +200,13 @@ async fn record(
         arrived: AtomicUsize::new(0),
     });
     people::start(&shared, seed);
-    let admins = system.connectors.iter().map(|connector| connector.admin).collect();
+    let admins = system.connectors.iter();
+    let admins = admins.map(|connector| (Some(connector.name.clone()), connector.admin)).collect();
     let repairs = repairs::watch(net.clone(), clock, recorder.clone(), admins);
     tasks.spawn("repairs", Policy::Session, repairs);
     let rng = Rng::seeded(seed);
     let mut breaker = Breaker { system: &mut system, recorder: &recorder, rng: &rng };
-    let mut plan = Plan::new(options, &breaker);
+    let mut plan = Plan::new(options);
     for quiet in plan.quiets {
         plan.break_things(&mut breaker, plan.between).await?;
         if quiet.is_zero() {
@@ -208,17 +234,14 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(options: &Options, breaker: &Breaker<'_>) -> Self {
+    fn new(options: &Options) -> Self {
         let quiet = Duration::from_secs_f64(options.time.as_secs_f64() * QUIET / FULL);
         let quiets = match options.last_quiet {
             Some(last) => [Duration::ZERO, Duration::ZERO, last],
             None => [quiet, quiet, quiet.max(LAST_QUIET_MIN)],
         };
         let busy = options.time.saturating_sub(quiets.iter().sum());
-        let all = if options.faults.is_empty() { Kind::value_variants() } else { &options.faults };
-        let suits = |kind: &Kind| kind.suits(breaker.system);
-        let kinds = all.iter().copied().filter(suits).collect();
-        Self { between: busy / 3, quiets, kinds, next: Vec::new() }
+        Self { between: busy / 3, quiets, kinds: options.kinds(), next: Vec::new() }
     }
 
     /// Breaks one thing after the other, for about `time`.

@@ -91,6 +91,7 @@ fn entry(record: &Record) -> Entry {
                 target_identity: target.map(|(_, identity)| hex(&identity.0)),
                 cmid: Some(hex(&said.cmid)),
                 content: Some(said.body.content.to_string()),
+                ..Entry::default()
             }
         }
     }

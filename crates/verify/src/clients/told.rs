@@ -124,7 +124,7 @@ impl Told {
                 Edge::Begin => {
                     let fault = recorder.next_fault();
                     open.push((kind.clone(), fault));
-                    Event::FaultBegins { fault, kind, what, store_stopped }
+                    Event::FaultBegins { fault, kind, what, store_stopped, touches: None }
                 }
                 Edge::End => {
                     let Some(of) = open.iter().position(|(begun, _)| *begun == kind) else {

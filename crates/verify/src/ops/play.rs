@@ -51,7 +51,7 @@ impl Play {
     /// Lets everybody come, and waits until they are in.
     pub(crate) async fn start(cluster: &Cluster, crowd: Crowd, seed: u64) -> anyhow::Result<Self> {
         let recorder = Recorder::new(cluster.clock);
-        recorder.add(Event::Run { seed, setting: format!("{crowd:?}") });
+        recorder.add(Event::Run { seed, setting: format!("{crowd:?}"), began_ms: 0 });
         let (phases, phase) = watch::channel(Phase::default());
         let shared = Arc::new(Shared {
             net: cluster.net.clone(),
@@ -67,7 +67,7 @@ impl Play {
             arrived: AtomicUsize::new(0),
         });
         people::start(&shared, seed);
-        let admins = cluster.connectors.iter().map(|pod| pod.process.admin).collect();
+        let admins = cluster.connectors.iter().map(|pod| (None, pod.process.admin)).collect();
         let repairs = repairs::watch(cluster.net.clone(), cluster.clock, recorder, admins);
         shared.tasks.spawn("repairs", Policy::Session, repairs);
         let arrived = people::arrived(&shared, ARRIVAL).await;
@@ -88,7 +88,13 @@ impl Play {
     pub(crate) fn breaks(&self, kind: &str, what: &str) -> u32 {
         let fault = self.shared.recorder.next_fault();
         let (kind, what, store_stopped) = (kind.to_owned(), what.to_owned(), false);
-        self.shared.recorder.add(Event::FaultBegins { fault, kind, what, store_stopped });
+        self.shared.recorder.add(Event::FaultBegins {
+            fault,
+            kind,
+            what,
+            store_stopped,
+            touches: None,
+        });
         fault
     }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::{
     Judge,
-    tail::RECOVER,
+    faults::Excuses,
     world::{Attempt, SECOND, Stay, World},
 };
 use crate::record::{Entry, Event};
@@ -41,7 +41,7 @@ fn holds_against(world: &World<'_>, stay: &Stay<'_>, attempt: &Attempt<'_>) -> b
     stay.identity != attempt.identity
         && stay.entered < attempt.asked
         && stay.ended.is_none_or(|ended| ended > attempt.answered)
-        && !world.is_disturbed(from, to, RECOVER)
+        && !world.excuses(stay.room, &[stay.connector, attempt.connector]).is_disturbed(from, to, 0)
 }
 
 /// 11: after a successor was let in, the one before is refused, and closed.
@@ -56,7 +56,8 @@ pub(crate) fn one_session(world: &World<'_>, judge: &mut Judge) {
             if older.ended.is_some_and(|ended| ended < younger.entered) {
                 continue;
             }
-            let due = world.due(world.at(younger.entered), WITHIN, RECOVER);
+            let excuses = world.excuses(room, &[older.connector, younger.connector]);
+            let due = excuses.due(world.at(younger.entered), WITHIN);
             let ended = world.ended(older).min(world.ended(younger));
             if due > world.end {
                 continue;
@@ -71,7 +72,7 @@ pub(crate) fn one_session(world: &World<'_>, judge: &mut Judge) {
                 true => (pair[1], older),
                 false => (pair[0], younger),
             };
-            refused(world, loser, winner.entered, judge);
+            refused(world, &excuses, loser, winner.entered, judge);
         }
     }
 }
@@ -84,14 +85,20 @@ fn was_superseded(world: &World<'_>, stay: &Stay<'_>) -> bool {
 }
 
 /// What the one of two who is not in any more says is refused.
-fn refused(world: &World<'_>, loser: usize, successor: usize, judge: &mut Judge) {
+fn refused(
+    world: &World<'_>,
+    excuses: &Excuses<'_>,
+    loser: usize,
+    successor: usize,
+    judge: &mut Judge,
+) {
     let sends = world.sends.iter().filter(|sent| sent.stay == loser && sent.line > successor);
     for sent in sends {
         let Some(answer) = sent.answer else { continue };
         let known = &world.words[&(world.stays[loser].room, sent.content)];
         let is_first = world.sends[known[0]].line == sent.line;
         let (from, to) = (world.at(successor), world.at(answer.line));
-        if !is_first || world.is_disturbed(from, to, RECOVER + WITHIN) {
+        if !is_first || excuses.is_disturbed(from, to, WITHIN) {
             continue;
         }
         judge.check(answer.code != 200, &[successor, sent.line, answer.line], || {

@@ -88,7 +88,15 @@ fn once_each(world: &World<'_>, stay: &Stay<'_>, judge: &mut Judge) {
         // While views differ, a name may come and go more than once.
         let (from, to) = (world.at(stay.entered), world.at(line));
         let from = from.max(to.saturating_sub(RECOVER));
-        let is_news = is_news || world.is_disturbed(from, to, RECOVER);
+        let is_news = is_news || {
+            let theirs = world
+                .stays
+                .iter()
+                .filter(|other| (other.room, other.name) == (stay.room, user.as_str()));
+            let connectors = theirs.map(|other| other.connector).chain([stay.connector]);
+            let excuses = world.excuses(stay.room, &connectors.collect::<Vec<_>>());
+            excuses.is_disturbed(from, to, 0)
+        };
         judge.check(is_news && !numbered, &[stay.entered, line], || {
             format!("{}: {} is told that {user} {what}, which is no news", stay.room, stay.name)
         });

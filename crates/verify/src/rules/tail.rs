@@ -15,7 +15,8 @@ const WITHIN: u64 = 5 * SECOND;
 /// connection.
 pub(crate) const RECOVER: u64 = 10 * SECOND;
 
-/// 8: whoever is in a room gets every entry within 5 s of the first sign of it.
+/// 8: whoever is in a room gets every entry within 5 s of the first sign of it, or of the
+/// recovery from what its own connector or the room's own shard felt.
 pub(crate) fn in_time(world: &World<'_>, judge: &mut Judge) {
     let mut stays: HashMap<&str, Vec<&Stay<'_>>> = HashMap::new();
     for stay in &world.stays {
@@ -24,17 +25,22 @@ pub(crate) fn in_time(world: &World<'_>, judge: &mut Judge) {
     for (room, stays) in stays {
         let Some(log) = world.logs.get(room) else { continue };
         let seen: Vec<_> = stays.iter().map(|stay| sights(world, stay)).collect();
+        let mut excuses = HashMap::new();
+        for connector in stays.iter().map(|stay| stay.connector) {
+            let felt = || world.excuses(room, &[connector]).unplanned();
+            excuses.entry(connector).or_insert_with(felt);
+        }
         for (seq, (logged, entry)) in &log.entries {
             let Some(content) = entry.content.as_deref() else { continue };
             let Some(known) = first_sign(world, room, content, *seq, &seen) else { continue };
-            let due = world.due(world.at(known), WITHIN, RECOVER);
             for (stay, seen) in stays.iter().zip(&seen) {
                 if stay.is_told(entry) != Some(true) || !was_there(world, stay, entry, *seq, known)
                 {
                     continue;
                 }
-                let entered = world.at(stay.entered);
-                let due = due.max(world.due(entered, WITHIN, RECOVER));
+                let excuses = &excuses[stay.connector];
+                let due = [known, stay.entered].map(|line| excuses.due(world.at(line), WITHIN));
+                let due = due[0].max(due[1]);
                 let saw = seen.get(seq).copied();
                 // It is too late to tell, or too soon.
                 if due >= world.at(world.ended(stay)) && saw.is_none_or(|at| world.at(at) > due) {

@@ -125,6 +125,7 @@ impl Script {
             target_identity: identity(target).filter(|_| is_whisper),
             cmid: Some(format!("{content}{seq}")),
             content: Some(content.into()),
+            ..Entry::default()
         });
         self
     }
@@ -185,6 +186,7 @@ fn what_is_acknowledged_is_stored() {
         kind: "stall".into(),
         what: "store".into(),
         store_stopped,
+        touches: None,
     };
     let during = |stopped| said(scene().add(stop(stopped))).add(Event::FaultEnds { fault: 1 });
     check_rule(3, during(false), during(true));
@@ -303,7 +305,13 @@ fn a_successor_ends_the_one_before() {
 fn a_repair_excuses_what_came_before_it_only() {
     let repaired = |script: Script| {
         let (fault, kind, what) = (1, REPAIR.to_owned(), String::new());
-        let script = script.add(Event::FaultBegins { fault, kind, what, store_stopped: false });
+        let script = script.add(Event::FaultBegins {
+            fault,
+            kind,
+            what,
+            store_stopped: false,
+            touches: None,
+        });
         script.add(Event::FaultEnds { fault })
     };
     let imitated = |script: Script| script.ask(3, true, "ann", None).into(3, at(1), None);
@@ -311,6 +319,54 @@ fn a_repair_excuses_what_came_before_it_only() {
     let before = repaired(spoke(imitated(scene()))).wait(30);
     let after = spoke(imitated(repaired(scene()).wait(2))).wait(30);
     check_rule(11, before, after);
+}
+
+/// Entry `seq` was claimed by `shard`, so many seconds after the start.
+fn claimed(mut script: Script, seq: usize, shard: &str, seconds: u64) -> Script {
+    let entry = &mut script.log[seq - 1];
+    (entry.by, entry.at) = (Some(shard.into()), BEGAN_MS + seconds * 1000);
+    script
+}
+
+const BEGAN_MS: u64 = 1_000_000;
+
+#[test]
+fn a_fault_excuses_who_may_have_felt_it_only() {
+    // Bob misses b for 15 s, and something is broken all the time.
+    let late = |touches: &[&str], is_moved: bool| {
+        let (seed, setting, began_ms) = (0, String::new(), BEGAN_MS);
+        let script = Script::default().add(Event::Run { seed, setting, began_ms });
+        let script = script.ext(1, "ann").plain(2, "bob").claim();
+        let script = script.stored("ann", "*", "a").stored("ann", "*", "b");
+        let script = claimed(script, 1, "chat-1", 0);
+        let touches = Some(touches.iter().map(|&name| name.to_owned()).collect());
+        let (fault, kind, what) = (1, "kill-shard".into(), String::new());
+        let script =
+            script.add(Event::FaultBegins { fault, kind, what, store_stopped: false, touches });
+        let script = said(script).push(2, "ann", "*", "a", 2);
+        let script = script.push(1, "ann", "*", "a", 2).push(1, "ann", "*", "b", 3).wait(15);
+        let script = script.add(Event::FaultEnds { fault }).push(2, "ann", "*", "b", 3).wait(40);
+        if is_moved { claimed(script.claim(), 4, "chat-2", 9) } else { script }
+    };
+    check_rule(8, late(&["chat-1"], false), late(&["chat-2"], false));
+    check_rule(8, late(&["c"], false), late(&["d"], false));
+    check_rule(8, late(&["chat-2"], true), late(&[], false));
+    check_rule(8, late(&["chat-3"], true), late(&["chat-3"], false));
+}
+
+#[test]
+fn a_room_that_moves_excuses_a_moment_only() {
+    // Somebody gets in as ann, who goes on, while chat-2 takes the room: then, or later.
+    let imitated = |moved_s| {
+        let (seed, setting, began_ms) = (0, String::new(), BEGAN_MS);
+        let script = Script::default().add(Event::Run { seed, setting, began_ms });
+        let script = script.ext(1, "ann").plain(2, "bob").claim();
+        let script = script.stored("ann", "*", "a").claim().stored("ann", "*", "b");
+        let script = claimed(claimed(script, 1, "chat-1", 0), 3, "chat-2", moved_s);
+        let script = script.wait(10).ask(3, true, "ann", None).into(3, at(1), None);
+        script.say(1, "x", "*", "a").ack(1, 200, 2).close(1).wait(30)
+    };
+    check_rule(11, imitated(10), imitated(6));
 }
 
 #[test]
@@ -328,7 +384,8 @@ fn rosters_are_who_is_there() {
 impl Script {
     fn wait_quietly(mut self) -> Self {
         let at = self.lines.last().map_or(0, |line| line.at) + 25_000_000;
-        self.lines.push(Line { at, event: Event::Run { seed: 0, setting: String::new() } });
+        self.lines
+            .push(Line { at, event: Event::Run { seed: 0, setting: String::new(), began_ms: 0 } });
         self
     }
 }

@@ -34,6 +34,8 @@ pub(crate) struct Stay<'a> {
     pub(crate) room: &'a str,
     pub(crate) name: &'a str,
     pub(crate) extended: bool,
+    /// Where it is connected.
+    pub(crate) connector: &'a str,
     /// Who it is, if that is known.
     pub(crate) identity: Option<&'a str>,
     pub(crate) asked: usize,
@@ -55,6 +57,7 @@ pub(crate) struct Attempt<'a> {
     pub(crate) room: &'a str,
     pub(crate) name: &'a str,
     pub(crate) extended: bool,
+    pub(crate) connector: &'a str,
     pub(crate) identity: Option<&'a str>,
     pub(crate) resume: Option<&'a Position>,
     pub(crate) answered: usize,
@@ -105,11 +108,21 @@ pub(crate) struct Log<'a> {
     pub(crate) by_content: HashMap<&'a str, u64>,
     /// Numbers that are there twice, by line.
     pub(crate) twice: Vec<usize>,
+    /// Who had the room, in order; none, if the record does not say when.
+    pub(crate) claims: Vec<Claim<'a>>,
+}
+
+/// A shard takes a room.
+#[derive(Debug)]
+pub(crate) struct Claim<'a> {
+    pub(crate) at: u64,
+    pub(crate) by: &'a str,
 }
 
 #[derive(Debug, Default)]
-struct Session {
+struct Session<'a> {
     extended: bool,
+    connector: &'a str,
     stay: Option<usize>,
     /// Requests by number: the line that asked.
     asked: HashMap<u32, usize>,
@@ -120,15 +133,17 @@ impl<'a> World<'a> {
     pub(crate) fn new(lines: &'a [Line]) -> Self {
         let mut world = Self { lines, ..Self::default() };
         world.end = lines.last().map_or(0, |line| line.at);
-        let mut sessions: HashMap<u32, Session> = HashMap::new();
+        let mut sessions: HashMap<u32, Session<'_>> = HashMap::new();
         let mut faults: HashMap<u32, usize> = HashMap::new();
-        let mut quiet = None;
+        let (mut quiet, mut began_ms) = (None, 0);
         for (number, line) in lines.iter().enumerate() {
             match &line.event {
-                Event::FaultBegins { fault, kind, store_stopped, .. } => {
+                Event::Run { began_ms: at, .. } => began_ms = *at,
+                Event::FaultBegins { fault, kind, store_stopped, touches, .. } => {
                     faults.insert(*fault, world.faults.len());
-                    let (end, store_stopped) = (world.end, *store_stopped);
-                    world.faults.push(Fault::new(line.at, end, kind, store_stopped));
+                    let (begin, end, store_stopped) = (line.at, world.end, *store_stopped);
+                    let touches = touches.as_deref();
+                    world.faults.push(Fault { begin, end, kind, store_stopped, touches });
                 }
                 Event::FaultEnds { fault } => {
                     if let Some(at) = faults.get(fault) {
@@ -139,13 +154,14 @@ impl<'a> World<'a> {
                 Event::QuietEnds => world.quiets.extend(quiet.take().map(|begin| (begin, number))),
                 Event::Log { room, epoch, head, taken } => {
                     let (entries, by_content) = (BTreeMap::new(), HashMap::new());
-                    let (line, head, taken, twice) = (number, *head, *taken, Vec::new());
-                    let log = Log { line, epoch, head, taken, entries, by_content, twice };
+                    let (line, head, taken) = (number, *head, *taken);
+                    let (twice, claims) = (Vec::new(), Vec::new());
+                    let log = Log { line, epoch, head, taken, entries, by_content, twice, claims };
                     world.logs.insert(room, log);
                 }
                 Event::Logged { room, entry } => {
                     if let Some(log) = world.logs.get_mut(room.as_str()) {
-                        log.add(number, entry);
+                        log.add(number, entry, began_ms);
                     }
                 }
                 event => {
@@ -159,10 +175,12 @@ impl<'a> World<'a> {
         world
     }
 
-    fn happened(&mut self, session: &mut Session, id: u32, number: usize) {
+    fn happened(&mut self, session: &mut Session<'a>, id: u32, number: usize) {
         let lines = self.lines;
         match &lines[number].event {
-            Event::Opened { extended, .. } => session.extended = *extended,
+            Event::Opened { extended, connector, .. } => {
+                (session.extended, session.connector) = (*extended, connector);
+            }
             Event::Enter { request, .. } | Event::Ask { request, .. } => {
                 session.asked.insert(*request, number);
             }
@@ -211,7 +229,7 @@ impl<'a> World<'a> {
         }
     }
 
-    fn entered(&mut self, session: &mut Session, id: u32, asked: usize, number: usize) {
+    fn entered(&mut self, session: &mut Session<'a>, id: u32, asked: usize, number: usize) {
         let (Event::Enter { room, name, identity, resume, .. }, lines) =
             (&self.lines[asked].event, self.lines)
         else {
@@ -220,12 +238,14 @@ impl<'a> World<'a> {
         let Event::Entered { code, position, verdict, .. } = &lines[number].event else { return };
         let (identity, resume) = (identity.as_deref(), resume.as_ref());
         let (position, verdict) = (position.as_ref(), verdict.as_ref());
-        let (code, extended, answered) = (*code, session.extended, number);
+        let (code, answered) = (*code, number);
+        let Session { extended, connector, .. } = *session;
         self.attempts.push(Attempt {
             asked,
             room,
             name,
             extended,
+            connector,
             identity,
             resume,
             answered,
@@ -242,6 +262,7 @@ impl<'a> World<'a> {
             room,
             name,
             extended,
+            connector,
             identity,
             asked,
             resume,
@@ -290,7 +311,11 @@ impl<'a> World<'a> {
 }
 
 impl<'a> Log<'a> {
-    fn add(&mut self, line: usize, entry: &'a Entry) {
+    fn add(&mut self, line: usize, entry: &'a Entry, began_ms: u64) {
+        if entry.kind == "claim" && began_ms > 0 {
+            let at = entry.at.saturating_sub(began_ms) * 1000;
+            self.claims.push(Claim { at, by: entry.by.as_deref().unwrap_or_default() });
+        }
         if self.entries.insert(entry.seq, (line, entry)).is_some() {
             self.twice.push(line);
         }

@@ -9,7 +9,7 @@ use verify::Event;
 
 use super::{
     proxy::{Mode, Proxy},
-    system::System,
+    system::{STANDALONE, System},
 };
 use crate::people::recorder::Recorder;
 
@@ -62,7 +62,7 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// True if there is something that it can be done to.
-    pub(crate) fn suits(self, system: &System) -> bool {
+    pub(crate) fn suits(self, is_standalone: bool, has_postgres: bool) -> bool {
         let standalone =
             [Self::KillConnector, Self::FreezeConnector, Self::CutClients, Self::StallClients];
         let store = [
@@ -75,14 +75,35 @@ impl Kind {
             Self::SlowStore,
             Self::TerminateBackEnds,
         ];
-        if system.shards.is_empty() {
+        if is_standalone {
             return standalone.contains(&self);
         }
-        system.postgres.is_some() || !store.contains(&self)
+        has_postgres || !store.contains(&self)
     }
 
     pub(crate) fn name(self) -> String {
         self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+}
+
+/// What a fault is done to.
+#[derive(Debug)]
+struct Done {
+    what: String,
+    /// Names of connectors and shards; none: all.
+    touches: Option<Vec<String>>,
+}
+
+impl Done {
+    /// To processes of these names. Standalone is everything in one.
+    fn to(names: &[&str]) -> Self {
+        let touches = names.iter().map(|name| (*name).to_owned()).collect();
+        let touches = Some(touches).filter(|_| !names.contains(&STANDALONE));
+        Self { what: names.join(" and "), touches }
+    }
+
+    fn to_all(what: &str) -> Self {
+        Self { what: what.to_owned(), touches: None }
     }
 }
 
@@ -94,15 +115,20 @@ pub(crate) struct Breaker<'a> {
     pub(crate) rng: &'a Rng,
 }
 
+fn begin(recorder: &Recorder, kind: Kind, done: Done, store_stopped: bool) -> u32 {
+    let (fault, kind) = (recorder.next_fault(), kind.name());
+    let Done { what, touches } = done;
+    recorder.add(Event::FaultBegins { fault, kind, what, store_stopped, touches });
+    fault
+}
+
 impl Breaker<'_> {
     fn draw(&self, below: usize) -> usize {
         (self.rng.u64() % below.max(1) as u64) as usize
     }
 
-    fn begin(&self, kind: Kind, what: &str, store_stopped: bool) -> u32 {
-        let (fault, kind, what) = (self.recorder.next_fault(), kind.name(), what.to_owned());
-        self.recorder.add(Event::FaultBegins { fault, kind, what, store_stopped });
-        fault
+    fn begin(&self, kind: Kind, done: Done, store_stopped: bool) -> u32 {
+        begin(self.recorder, kind, done, store_stopped)
     }
 
     fn end(&self, fault: u32) {
@@ -117,7 +143,11 @@ impl Breaker<'_> {
     pub(crate) async fn fault(&mut self, kind: Kind, time: Duration) -> anyhow::Result<()> {
         let shard = self.draw(self.system.shards_now);
         let connector = self.draw(self.system.connectors.len());
-        let link = format!("connector-{} and chat-{shard}", connector + 1);
+        // Who is at the connector feels it in the rooms of that shard only.
+        let link = || Done {
+            what: format!("connector-{} and chat-{shard}", connector + 1),
+            touches: Some(vec![format!("chat-{shard}")]),
+        };
         match kind {
             Kind::KillShard => self.kill(kind, Some(shard), None, time).await,
             Kind::KillConnector => self.kill(kind, None, Some(connector), time).await,
@@ -128,7 +158,7 @@ impl Breaker<'_> {
                     _ => &self.system.connectors[connector],
                 };
                 process.freeze();
-                let fault = self.begin(kind, &process.name, false);
+                let fault = self.begin(kind, Done::to(&[&process.name]), false);
                 self.wait(time).await;
                 process.thaw();
                 self.end(fault);
@@ -136,8 +166,8 @@ impl Breaker<'_> {
             }
             Kind::CutClients | Kind::StallClients => {
                 let mode = if kind == Kind::CutClients { Mode::Cut } else { Mode::Stall };
-                let name = self.system.connectors[connector].name.clone();
-                self.way(kind, &name, &[&self.system.clients[connector]], mode, Mode::Pass, time)
+                let done = Done::to(&[&self.system.connectors[connector].name]);
+                self.way(kind, done, &[&self.system.clients[connector]], mode, Mode::Pass, time)
                     .await
             }
             Kind::CutLink | Kind::StallLink | Kind::HalfLink => {
@@ -148,11 +178,12 @@ impl Breaker<'_> {
                     _ => half,
                 };
                 let way = &self.system.links[connector][shard];
-                self.way(kind, &link, &[way], mode, Mode::Pass, time).await
+                self.way(kind, link(), &[way], mode, Mode::Pass, time).await
             }
             Kind::CutPeers => {
-                let (name, way) = (format!("chat-{shard}"), &self.system.peers[shard]);
-                self.way(kind, &name, &[way], Mode::Cut, Mode::Pass, time).await
+                let done = Done::to(&[&self.system.shards[shard].name]);
+                let way = &self.system.peers[shard];
+                self.way(kind, done, &[way], Mode::Cut, Mode::Pass, time).await
             }
             Kind::CutStore | Kind::StallStore | Kind::LateStatement | Kind::LostAnswer => {
                 let (mode, then) = match kind {
@@ -161,12 +192,13 @@ impl Breaker<'_> {
                     Kind::LateStatement => (Mode::StallUp, Mode::Pass),
                     _ => (Mode::StallDown, Mode::Cut),
                 };
-                let (name, way) = (format!("chat-{shard}"), &self.system.stores[shard]);
-                self.way(kind, &name, &[way], mode, then, time).await
+                let done = Done::to(&[&self.system.shards[shard].name]);
+                self.way(kind, done, &[&self.system.stores[shard]], mode, then, time).await
             }
             Kind::SlowStore => {
                 let ways: Vec<_> = self.system.stores.iter().collect();
-                self.way(kind, "all shards", &ways, Mode::Stall, Mode::Pass, time).await
+                let done = Done::to_all("all shards");
+                self.way(kind, done, &ways, Mode::Stall, Mode::Pass, time).await
             }
             Kind::RestartStore | Kind::FreezeStore | Kind::TerminateBackEnds => {
                 self.store(kind, time).await
@@ -176,7 +208,7 @@ impl Breaker<'_> {
                 let now = self.system.shards_now;
                 let known: Vec<_> = (0..now).filter(|other| *other != shard).collect();
                 self.system.show_to(connector, &known)?;
-                let fault = self.begin(kind, &link, false);
+                let fault = self.begin(kind, link(), false);
                 self.wait(time).await;
                 self.system.show_to(connector, &(0..now).collect::<Vec<_>>())?;
                 // The lists are read each second.
@@ -191,7 +223,7 @@ impl Breaker<'_> {
     async fn way(
         &self,
         kind: Kind,
-        what: &str,
+        done: Done,
         ways: &[&Proxy],
         mode: Mode,
         then: Mode,
@@ -202,7 +234,7 @@ impl Breaker<'_> {
         if kind == Kind::SlowStore {
             self.wait(Duration::from_millis(200)).await;
         }
-        let fault = self.begin(kind, what, kind == Kind::SlowStore);
+        let fault = self.begin(kind, done, kind == Kind::SlowStore);
         self.wait(time).await;
         if kind == Kind::SlowStore {
             self.end(fault);
@@ -233,9 +265,8 @@ impl Breaker<'_> {
         let mut killed: Vec<_> = shards.chain(connectors).map(|(_, process)| process).collect();
         killed.iter_mut().for_each(|process| process.kill());
         let names: Vec<_> = killed.iter().map(|process| process.name.as_str()).collect();
-        let (fault, what) = (self.recorder.next_fault(), names.join(" and "));
-        let (name, store_stopped) = (kind.name(), false);
-        self.recorder.add(Event::FaultBegins { fault, kind: name, what, store_stopped });
+        let done = Done::to(&names);
+        let fault = begin(self.recorder, kind, done, false);
         clock.sleep(time / 2).await;
         for process in killed {
             process.start()?;
@@ -247,14 +278,12 @@ impl Breaker<'_> {
 
     async fn store(&mut self, kind: Kind, time: Duration) -> anyhow::Result<()> {
         let clock = self.system.clock;
-        let (fault, what) = (self.recorder.next_fault(), "PostgreSQL".to_owned());
         let Some(mut postgres) = self.system.postgres.take() else { return Ok(()) };
         let store_stopped = kind == Kind::FreezeStore;
         if store_stopped {
             postgres.signal_all(libc::SIGSTOP)?;
         }
-        let name = kind.name();
-        self.recorder.add(Event::FaultBegins { fault, kind: name, what, store_stopped });
+        let fault = self.begin(kind, Done::to_all("PostgreSQL"), store_stopped);
         match kind {
             Kind::RestartStore => {
                 let restart = move || postgres.restart(time / 2).map(|()| postgres);
@@ -280,7 +309,9 @@ impl Breaker<'_> {
     async fn scale(&mut self) -> anyhow::Result<()> {
         let now = self.system.shards_now;
         for count in [super::system::SHARDS_MAX, 2.min(now), now] {
-            let fault = self.begin(Kind::Scale, &format!("to {count} shards"), false);
+            // Felt in rooms that move, by whomever.
+            let (what, touches) = (format!("to {count} shards"), Some(Vec::new()));
+            let fault = self.begin(Kind::Scale, Done { what, touches }, false);
             self.system.scale(count).await?;
             self.end(fault);
             self.wait(Duration::from_secs(1)).await;

@@ -21,6 +21,9 @@ use super::{
 /// Shards that there may be.
 pub(crate) const SHARDS_MAX: usize = 6;
 
+/// The process that is all of them.
+pub(crate) const STANDALONE: &str = "standalone";
+
 /// All that runs. It ends with this value.
 #[derive(Debug)]
 pub(crate) struct System {
@@ -160,7 +163,7 @@ impl System {
         args.extend(words(&["--connector-grpc-addr", &free_port(&self.net).await?.to_string()]));
         args.extend(words(&["--address-rooms-per-minute", "0", "--sends-per-second", "0"]));
         self.clients.push(Proxy::start(&self.net, tasks, listen).await?);
-        let process = self.process("standalone", "standalone", args).await?;
+        let process = self.process(STANDALONE, STANDALONE, args).await?;
         self.connectors.push(process);
         Ok(())
     }
@@ -243,7 +246,7 @@ impl System {
 
     /// The log of a room, as lines of JSON; none, if nobody was ever there.
     pub(crate) fn export(&self, room: &str) -> anyhow::Result<Option<String>> {
-        let program = if self.addrs.is_empty() { "standalone" } else { "chat" };
+        let program = if self.addrs.is_empty() { STANDALONE } else { "chat" };
         export(&self.bin_dir.join(program), &self.store, room)
     }
 }
