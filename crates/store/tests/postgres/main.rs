@@ -120,14 +120,42 @@ async fn no_table_is_read_from_end_to_end_while_rooms_are_served() {
         assert!(found.unwrap().is_some());
     }
     drop(store);
-    // What a connection has done is counted when it ends.
-    let scans = "select count(*) from pg_stat_activity where datname = current_database()
-                 and application_name = 'shaddock'";
-    while server().sql(&database, scans) != "0" {}
+    await_counts(&database);
     // Making its indexes was a reason.
     let scans = "select seq_scan < 5, idx_scan > 50 from pg_stat_user_tables
                  where relname = 'shaddock_entry'";
     assert_eq!(server().sql(&database, scans), "t|t");
+}
+
+/// What a connection has done is counted when it ends.
+fn await_counts(database: &str) {
+    let open = "select count(*) from pg_stat_activity where datname = current_database()
+                and application_name = 'shaddock'";
+    while server().sql(database, open) != "0" {}
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_room_is_read_to_append_to_it_where_most_are_of_one_claim() {
+    let database = server().database();
+    let store = open(&database, Purpose::Serve).await.unwrap();
+    let names: Vec<String> = (0..64).map(|number| format!("r{number}")).collect();
+    for name in &names {
+        claim(&store, name).await;
+    }
+    let claimed = claim(&store, "r").await;
+    server().sql(&database, "analyze");
+    for seq in 0..100 {
+        let text = format!("{seq}");
+        assert_stored(&append(&store, message("r", &claimed, 1 + seq, &text)).await);
+        let pair = [&*format!("{seq} a"), &*format!("{seq} b")];
+        let pair = conformance::append(&room("r"), &claimed, Seq(1 + seq), &pair);
+        assert!(!matches!(append(&store, pair).await, Ok(Appended::Stored { .. })));
+    }
+    drop(store);
+    await_counts(&database);
+    let read = "select idx_tup_read from pg_stat_user_indexes
+                where indexrelname = 'shaddock_entry_dedup'";
+    assert_eq!(server().sql(&database, read), "0");
 }
 
 #[tokio::test]
