@@ -58,9 +58,9 @@ fn tuned(bug: Bug) -> &'static [&'static str] {
         Bug::UnknownTakenForAbsent => {
             &["--faults", "lost-answer,terminate-back-ends", "--time", "34s"]
         }
-        // What was sent lands when another shard has written.
+        // What was sent lands when another shard has written: after 3 s the rooms move.
         Bug::ConflictOverwritten => {
-            &["--faults", "late-statement,stall-store,freeze-shard", "--time", "40s"]
+            &["--faults", "late-statement,stall-store", "--hold", "4s", "--time", "40s"]
         }
         // Retention walks once a minute; then rooms move, so that only the log knows.
         Bug::CmidsForgotten => {

@@ -332,6 +332,13 @@ pub enum Event {
         /// The entry.
         entry: Entry,
     },
+    /// The store cannot tell what a room's log is: an entry is none that was written.
+    Damaged {
+        /// The room.
+        room: String,
+        /// What it says.
+        what: String,
+    },
     /// The run is over.
     End,
 }

@@ -36,6 +36,9 @@ use system::System;
 const QUIET: f64 = 25.0;
 const FULL: f64 = 360.0;
 
+/// What a store says of an entry that no version of the programs wrote.
+const DAMAGED: &str = "is damaged";
+
 /// How often each fault comes in such a run, at least.
 const TIMES: u32 = 2;
 /// How long a planned move may hold a room up, by the contract: 99 of 100 times, and ever.
@@ -98,6 +101,10 @@ pub(crate) struct Options {
     /// Newest entries of each room that are kept
     #[arg(long, value_name = "COUNT", hide = true)]
     pub(crate) retention_entries: Option<u64>,
+
+    /// How long each fault lasts at least; up to 4 s more are drawn
+    #[arg(long, value_name = "TIME", default_value = "1s", hide = true, value_parser = humantime::parse_duration)]
+    hold: Duration,
 
     /// Length of the last time without faults
     #[arg(long, value_name = "TIME", hide = true, value_parser = humantime::parse_duration)]
@@ -217,8 +224,16 @@ async fn record(
     }
     people::part(&shared, &phases).await;
     for room in (0..options.rooms.get()).map(|room| shared.room(room)) {
-        if let Some(text) = system.export(&room)? {
-            people::add_log(&recorder, &room, &text)?;
+        match system.export(&room) {
+            Err(error) if error.to_string().contains(DAMAGED) => {
+                let what = error.to_string().trim_end().to_owned();
+                recorder.add(Event::Damaged { room, what });
+            }
+            exported => {
+                if let Some(text) = exported? {
+                    people::add_log(&recorder, &room, &text)?;
+                }
+            }
         }
     }
     recorder.add(Event::End);
@@ -231,6 +246,8 @@ struct Plan {
     quiets: [Duration; 3],
     kinds: Vec<Kind>,
     next: Vec<Kind>,
+    /// How long each lasts at least.
+    hold: Duration,
 }
 
 impl Plan {
@@ -241,7 +258,8 @@ impl Plan {
             None => [quiet, quiet, quiet.max(LAST_QUIET_MIN)],
         };
         let busy = options.time.saturating_sub(quiets.iter().sum());
-        Self { between: busy / 3, quiets, kinds: options.kinds(), next: Vec::new() }
+        let (kinds, next, hold) = (options.kinds(), Vec::new(), options.hold);
+        Self { between: busy / 3, quiets, kinds, next, hold }
     }
 
     /// Breaks one thing after the other, for about `time`.
@@ -260,7 +278,7 @@ impl Plan {
             // Each kind once, then again, in an order of the seed's.
             let at = breaker.rng.u64() % self.next.len() as u64;
             let kind = self.next.swap_remove(at as usize);
-            let time = Duration::from_secs(1) + breaker.rng.up_to(Duration::from_secs(4));
+            let time = self.hold + breaker.rng.up_to(Duration::from_secs(4));
             note(format_args!("{:>5.0} s: {}", breaker.recorder.seconds(), kind.name()));
             breaker.fault(kind, time).await?;
             clock.sleep(breaker.rng.up_to(Duration::from_secs(1))).await;

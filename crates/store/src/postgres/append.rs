@@ -133,11 +133,12 @@ pub(super) async fn store(
     let mut parameters = columns.parameters();
     let stored = if in_one_statement {
         let statement = if planted::is(Bug::TermNotChecked) {
-            client.prepare(&ONE_STATEMENT.replace(" and p.term = i.term", "")).await?
+            client.prepare_cached(&ONE_STATEMENT.replace(" and p.term = i.term", "")).await?
         } else if planted::is(Bug::ConflictOverwritten) {
             let rest = format!("{OVERWRITE} returning 1");
             let firsts = ONE_STATEMENT.replace("on conflict (room, seq) do nothing", OVERWRITE);
-            client.prepare(&firsts.replace("returning 1", &rest)).await?
+            // Prepared before: what is sent late is the statement itself.
+            client.prepare_cached(&firsts.replace("returning 1", &rest)).await?
         } else {
             client.prepare_cached(ONE_STATEMENT).await?
         };
@@ -170,7 +171,7 @@ pub(super) async fn store(
 
 async fn store_singles(client: &ClientWrapper, columns: &Arrays<'_>) -> Result<Outcome, Fault> {
     let statement = if planted::is(Bug::TermNotChecked) {
-        client.prepare(&SINGLES.replace(" and p.term = i.term", "")).await?
+        client.prepare_cached(&SINGLES.replace(" and p.term = i.term", "")).await?
     } else if planted::is(Bug::ConflictOverwritten) || planted::is(Bug::EntryRewritten) {
         return Ok(Outcome::Violated);
     } else {

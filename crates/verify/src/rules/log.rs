@@ -36,6 +36,11 @@ struct Sight<'a> {
 
 /// 2: one place, one entry, for everybody and for ever.
 pub(crate) fn immutable(world: &World<'_>, judge: &mut Judge) {
+    for (number, line) in world.lines.iter().enumerate() {
+        if let Event::Damaged { room, what } = &line.event {
+            judge.broken(&[number], || format!("{room}: {what}"));
+        }
+    }
     let mut known: HashMap<(&str, &str, u64), Sight<'_>> = HashMap::new();
     sights(world, &mut |sight| {
         let Sight { room, position, line, .. } = sight;

@@ -175,6 +175,8 @@ fn a_log_has_no_holes() {
 #[test]
 fn a_place_is_one_entry() {
     let script = said(scene()).push(2, "ann", "*", "a", 2);
+    let damaged = Event::Damaged { room: "r".into(), what: "entry 2 is damaged".into() };
+    check_rule(2, script.clone(), script.clone().add(damaged));
     check_rule(2, script.clone(), script.push(1, "ann", "*", "b", 2));
 }
 
