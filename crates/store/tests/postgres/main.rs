@@ -50,7 +50,7 @@ impl Harness for Bench {
         let mut store = open(&database, Purpose::Serve).await.unwrap();
         if self.is_expanded {
             drop(store);
-            server().sql(&database, expanded::EXPAND);
+            expanded::expand(&database);
             store = open(&database, Purpose::Serve).await.unwrap();
         }
         // The last one that was opened is the one that is tested.
