@@ -1,6 +1,13 @@
 //! What the gate knows about connectors, and whom it names. Pure: the time comes in.
 
-use std::{cmp::Ordering, time::Duration};
+use std::{
+    cmp::Ordering,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use cluster::Connector;
 use model::ConnectorId;
@@ -30,6 +37,8 @@ struct Heard {
     /// False once the stream that it came over has ended: the connector is named
     /// only if there is no other.
     linked: bool,
+    /// Who was sent there since while another one drained, and is in no announcement yet.
+    named: Arc<AtomicU64>,
 }
 
 /// What a connector says of itself, checked.
@@ -104,7 +113,7 @@ impl Directory {
         };
         let before = peer.state(now);
         let id_is_new = peer.id() != announcement.id.as_str();
-        peer.heard = Some(Heard { announcement, at: now, linked: true });
+        peer.heard = Some(Heard { announcement, at: now, linked: true, named: Arc::default() });
         let news = id_is_new || peer.state(now) != before;
         if id_is_new {
             self.sort();
@@ -128,21 +137,25 @@ impl Directory {
     /// share until it is. A full one is named only if all are.
     ///
     /// While one drains, the emptiest is named: in a roll-out that is the one that was
-    /// started for those who have to go, and not the one that is drained next. As sessions
-    /// are announced twice a second, the emptiest is another one as soon. O(connectors).
+    /// started for those who have to go, and not the one that is drained next. Who was sent
+    /// to a connector is taken for one of its sessions until it says itself how many it
+    /// has: else all who come within half a second would be sent to the same. O(connectors).
     pub(crate) fn choose(&self, uid: &str, now: Instant) -> Option<&Announcement> {
         let linked = self.peers.iter().any(|peer| peer.is_linked() && peer.ready(now).is_some());
         let fit = |peer: &&Peer| !linked || peer.is_linked();
         let ready = || self.peers.iter().filter(fit).filter_map(|peer| peer.ready(now));
         let (first, second) = slots(uid, ready().count())?;
         let (first, second) = (ready().nth(first)?, ready().nth(second)?);
+        let (first, second) = (&first.announcement, &second.announcement);
         let lighter = if first.is_much_fuller_than(second) { second } else { first };
         let drains = self.peers.iter().any(|peer| peer.state(now) == State::Draining);
         if !drains && !lighter.is_full() {
             return Some(lighter);
         }
-        let with_room = ready().filter(|one| !one.is_full());
-        Some(with_room.min_by(|a, b| a.fullness(b)).unwrap_or(first))
+        let with_room = ready().filter(|heard| !heard.announcement.is_full());
+        let Some(emptiest) = with_room.min_by(|a, b| a.fullness(b)) else { return Some(first) };
+        emptiest.named.fetch_add(1, Relaxed);
+        Some(&emptiest.announcement)
     }
 
     /// All connectors with their states, ordered by id.
@@ -185,8 +198,8 @@ impl Peer {
         self.heard.as_ref().is_some_and(|heard| heard.linked)
     }
 
-    fn ready(&self, now: Instant) -> Option<&Announcement> {
-        self.last().filter(|_| self.state(now) == State::Ready)
+    fn ready(&self, now: Instant) -> Option<&Heard> {
+        self.heard.as_ref().filter(|_| self.state(now) == State::Ready)
     }
 
     fn state(&self, now: Instant) -> State {
@@ -199,6 +212,16 @@ impl Peer {
     }
 }
 
+impl Heard {
+    /// Whether it is fuller than `other`, with those who are on their way to them.
+    fn fullness(&self, other: &Self) -> Ordering {
+        let [here, there] = [self, other]
+            .map(|one| one.announcement.sessions.saturating_add(one.named.load(Relaxed)));
+        let (ours, theirs) = self.announcement.shares(here, &other.announcement, there);
+        ours.cmp(&theirs)
+    }
+}
+
 impl Announcement {
     fn is_full(&self) -> bool {
         self.sessions_max > 0 && self.sessions >= self.sessions_max
@@ -206,25 +229,20 @@ impl Announcement {
 
     /// Whether it is worth it to take a user from here to `other`.
     fn is_much_fuller_than(&self, other: &Self) -> bool {
-        let (ours, theirs) = self.shares(self.sessions.saturating_sub(FULLER_BY), other);
+        let (ours, theirs) =
+            self.shares(self.sessions.saturating_sub(FULLER_BY), other, other.sessions);
         ours * 4 > theirs * 5
     }
 
-    /// Whether it is fuller than `other`.
-    fn fullness(&self, other: &Self) -> Ordering {
-        let (ours, theirs) = self.shares(self.sessions, other);
-        ours.cmp(&theirs)
-    }
-
-    /// So many sessions here, and those of `other`, as shares of what each may hold, if
-    /// both say that: to be compared with each other only.
-    fn shares(&self, sessions: u64, other: &Self) -> (u128, u128) {
+    /// So many sessions here, and there, as shares of what each may hold, if both say
+    /// that: to be compared with each other only.
+    fn shares(&self, sessions: u64, other: &Self, others: u64) -> (u128, u128) {
         let (ours, theirs) = match (self.sessions_max, other.sessions_max) {
             (0, _) | (_, 0) => (1, 1),
             limits => limits,
         };
         let share = |sessions: u64, limit: u64| u128::from(sessions) * u128::from(limit);
-        (share(sessions, theirs), share(other.sessions, ours))
+        (share(sessions, theirs), share(others, ours))
     }
 }
 

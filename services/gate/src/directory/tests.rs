@@ -152,6 +152,24 @@ fn while_one_drains_all_are_sent_to_the_emptiest() {
 }
 
 #[test]
+fn who_come_at_once_while_one_drains_are_spread_by_what_is_free() {
+    let (mut directory, now) = crowded(&[(900, 0), (100, 0), (0, 0), (40, 0)]);
+    directory.hear("c0", announce("c0", true), now);
+    let mut sent = [0; 4];
+    let mut come = |directory: &Directory, count: usize| {
+        for user in 0..count {
+            let chosen = directory.choose(&format!("user-{user}"), now).unwrap().id.to_string();
+            sent[chosen[1..].parse::<usize>().unwrap()] += 1;
+        }
+        sent
+    };
+    assert_eq!(come(&directory, 220), [0, 20, 120, 80]);
+    // What a connector says itself is what counts then.
+    directory.hear("c2", announce("c2", false), now);
+    assert_eq!(come(&directory, 30), [0, 20, 150, 80]);
+}
+
+#[test]
 fn a_full_one_is_named_only_if_all_are() {
     assert_eq!(shares(&[(1000, 1000), (1000, 1000), (999, 1000), (1000, 1000)]), [0, 0, 1000, 0]);
     let all_full = shares(&[(1000, 1000); 2]);
