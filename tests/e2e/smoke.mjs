@@ -61,7 +61,8 @@ async function settled() {
 
 async function suite() {
   const chart = `${ROOT}helm`;
-  const values = ["--set", "store.kind=memory", "--set", "connector.drainSeconds=10", ...imageValues()];
+  const quick = ["connector.drainSeconds=5", "connector.minReadySeconds=5", "chat.minReadySeconds=5"];
+  const values = ["store.kind=memory", ...quick].flatMap((value) => ["--set", value]).concat(imageValues());
   await act("install in a restricted namespace", {}, async () => {
     await it.makeNamespace();
     await it.helm("install", "chat", chart, ...values, "--wait", "--timeout", "120s");
