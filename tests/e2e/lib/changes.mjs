@@ -26,10 +26,14 @@ export async function changes(world) {
     await world.scaled("connector", 2);
     return world.ended("connector");
   });
-  await suite.step("chat 2 to 3", {}, async () => {
-    await world.say("kubectl scale deployment chat --replicas=3");
-    return `ready after ${(await world.scaled("chat", 3)).toFixed(1)} s`;
-  });
+  for (const [from, to] of [[2, 3], [3, 4], [4, 3]]) {
+    await suite.step(`chat ${from} to ${to}`, {}, async () => {
+      world.ends.take("chat");
+      await world.say(`kubectl scale deployment chat --replicas=${to}`);
+      const seconds = await world.scaled("chat", to);
+      return to > from ? `ready after ${seconds.toFixed(1)} s` : world.ended("chat");
+    });
+  }
   // A web-server that ends takes the connections with it that it leads.
   await suite.step("helm upgrade, other settings", { pace: kicks(2), broken: Infinity }, () => upgrade(world));
   // Now, since the upgrade has put pods on all nodes; the restarts do so again.
