@@ -20,13 +20,13 @@ pub(crate) struct Endpoint {
     pub(crate) ready: bool,
     /// Passes its readiness probe.
     pub(crate) serving: bool,
-    /// Is about to end.
-    pub(crate) terminating: bool,
 }
 
 /// What can be read from the EndpointSlices of a Service.
 pub(crate) trait Listed: Entry + Hash {
-    /// The entry that stands for a pod, if it is to be listed.
+    /// The entry that stands for a pod, if it is to be listed: while it serves, also when
+    /// it is about to end. That it ends it says itself, when it is told to, which may be
+    /// seconds later; until then it has its rooms, or its sessions.
     fn of(endpoint: &Endpoint) -> Option<Self>;
 
     /// Its name, if it has one.
@@ -45,11 +45,9 @@ pub(crate) trait Listed: Entry + Hash {
 }
 
 impl Listed for Shard {
-    /// Who ends takes no rooms any more. The id is the pod's UID: another pod at the
-    /// same address is another shard.
+    /// The id is the pod's UID: another pod at the same address is another shard.
     fn of(endpoint: &Endpoint) -> Option<Self> {
-        let is_listed = endpoint.ready && !endpoint.terminating;
-        let id = endpoint.uid.parse().ok().filter(|_| is_listed)?;
+        let id = endpoint.uid.parse().ok().filter(|_| endpoint.serving)?;
         Some(Self { id, addr: endpoint.addr.clone() })
     }
 
@@ -63,7 +61,6 @@ impl Listed for Shard {
 }
 
 impl Listed for Connector {
-    /// Who ends is listed until it does not serve: that it drains, it says itself.
     fn of(endpoint: &Endpoint) -> Option<Self> {
         // A pod's name may be too long for a connector's: then it is known once heard.
         let id = endpoint.name.parse().ok();
@@ -99,7 +96,6 @@ pub(crate) fn endpoints(slice: &EndpointSlice) -> Vec<Endpoint> {
             is_v6: ip.is_ipv6(),
             ready,
             serving: conditions.serving.unwrap_or(ready),
-            terminating: conditions.terminating.unwrap_or(false),
         })
     });
     pods.collect()
@@ -167,19 +163,18 @@ mod tests {
     #[test]
     fn conditions_decide_who_is_listed_and_what_is_nil_has_a_meaning() {
         let (t, f) = (Some(true), Some(false));
-        for (conditions, is_shard, is_connector) in [
-            ([t, t, f], true, true),
-            ([None, None, None], true, true),
-            ([f, f, f], false, false),
-            ([f, None, None], false, false),
+        for (conditions, is_listed) in [
+            ([t, t, f], true),
+            ([None, None, None], true),
+            ([f, f, f], false),
+            ([f, None, None], false),
             // About to end.
-            ([f, t, t], false, true),
-            ([f, f, t], false, false),
-            ([t, t, t], false, true),
-            ([None, f, None], true, false),
+            ([f, t, t], true),
+            ([f, f, t], false),
+            ([None, f, None], false),
         ] {
-            let shard = if is_shard { "u1=10.0.0.1:6050" } else { "" };
-            let connector = if is_connector { "p1=10.0.0.1:6050" } else { "" };
+            let shard = if is_listed { "u1=10.0.0.1:6050" } else { "" };
+            let connector = if is_listed { "p1=10.0.0.1:6050" } else { "" };
             check(&[of(&[pod(1).with(conditions)])], shard, connector);
         }
     }
