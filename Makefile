@@ -63,7 +63,8 @@ image: ## Build the image with Docker; IMAGE=shaddock:0.1.0
 	docker build --file deploy/Dockerfile --tag $(or $(IMAGE),shaddock:$(VERSION)) .
 
 .PHONY: image-tar
-image-tar: build ## Make the same as an OCI archive in target/image, without Docker
+image-tar: ## Make the same as an OCI archive in target/image, without Docker
+	$(CARGO_BUILD) --package shaddock
 	@IMAGE=$(IMAGE) deploy/image/tar
 
 .PHONY: image-check

@@ -17,10 +17,12 @@
 mod assets;
 mod config;
 mod metrics;
+mod program;
 mod routes;
 mod server;
 mod tunnel;
 
 pub use config::{Backend, Config, GateAddress, InvalidAddress};
 pub use metrics::{Metrics, RequestLabels, TunnelLabels, TunnelResult};
+pub use program::main;
 pub use server::Server;

@@ -14,9 +14,10 @@ const FLOORS: &[&[&str]] = &[
     // floor 2: services; standalone is all of them
     &["chat", "connector", "gate", "web-server"],
     &["standalone"],
-    // floor 3: tools; what is simulated is checked by verify
+    // floor 3: tools; what is simulated is checked by verify, and the image's programs are
+    // one file
     &["admin", "interleavings", "loadgen", "tidy", "verify"],
-    &["sim"],
+    &["shaddock", "sim"],
     // floor 4: examples of what people build upon all that; nobody else uses them
     &["time-rpc"],
     &["time-server"],

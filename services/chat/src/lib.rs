@@ -27,6 +27,7 @@ mod link;
 mod metrics;
 mod outbox;
 mod peers;
+mod program;
 mod read;
 mod remote;
 mod retention;
@@ -42,5 +43,6 @@ mod writer;
 
 pub use config::{Config, parse_content_max};
 pub use metrics::Metrics;
+pub use program::main;
 pub use server::Server;
 pub use storage::{Command, MoreStoreOptions, StoreAt, StoreCommand, StoreOptions};

@@ -32,6 +32,7 @@ mod links;
 mod listing;
 mod metrics;
 mod pending;
+mod program;
 mod ring;
 mod room;
 mod router;
@@ -40,4 +41,5 @@ mod upstream;
 
 pub use config::{Config, parse_advertise, parse_content_max, process};
 pub use metrics::Metrics;
+pub use program::main;
 pub use server::Server;

@@ -24,6 +24,7 @@ mod clients;
 mod config;
 mod directory;
 mod metrics;
+mod program;
 mod server;
 mod service;
 
@@ -31,4 +32,5 @@ pub use advertise::{Advertise, AdvertiseOptions};
 pub use before::{BEFORE_ENTRIES_MAX, BEFORE_ENTRY_MAX, BeforeEntry};
 pub use config::Config;
 pub use metrics::Metrics;
+pub use program::main;
 pub use server::Server;

@@ -5,7 +5,9 @@
 //! loopback, and can be asked there with grpcurl.
 
 mod config;
+mod program;
 mod server;
 
 pub use config::Config;
+pub use program::main;
 pub use server::Server;
