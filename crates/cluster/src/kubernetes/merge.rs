@@ -20,6 +20,8 @@ pub(crate) struct Endpoint {
     pub(crate) ready: bool,
     /// Passes its readiness probe.
     pub(crate) serving: bool,
+    /// Is about to end.
+    pub(crate) terminating: bool,
 }
 
 /// What can be read from the EndpointSlices of a Service.
@@ -61,10 +63,13 @@ impl Listed for Shard {
 }
 
 impl Listed for Connector {
+    /// One that drains serves no more, soon, but goes on saying that it drains: gates look
+    /// after its clients until it has ended.
     fn of(endpoint: &Endpoint) -> Option<Self> {
         // A pod's name may be too long for a connector's: then it is known once heard.
         let id = endpoint.name.parse().ok();
-        endpoint.serving.then(|| Self { id, addr: endpoint.addr.clone() })
+        let is_listed = endpoint.serving || endpoint.terminating;
+        is_listed.then(|| Self { id, addr: endpoint.addr.clone() })
     }
 
     fn id(&self) -> Option<&str> {
@@ -96,6 +101,7 @@ pub(crate) fn endpoints(slice: &EndpointSlice) -> Vec<Endpoint> {
             is_v6: ip.is_ipv6(),
             ready,
             serving: conditions.serving.unwrap_or(ready),
+            terminating: conditions.terminating.unwrap_or(false),
         })
     });
     pods.collect()
@@ -163,18 +169,18 @@ mod tests {
     #[test]
     fn conditions_decide_who_is_listed_and_what_is_nil_has_a_meaning() {
         let (t, f) = (Some(true), Some(false));
-        for (conditions, is_listed) in [
-            ([t, t, f], true),
-            ([None, None, None], true),
-            ([f, f, f], false),
-            ([f, None, None], false),
+        for (conditions, is_shard, is_connector) in [
+            ([t, t, f], true, true),
+            ([None, None, None], true, true),
+            ([f, f, f], false, false),
+            ([f, None, None], false, false),
             // About to end.
-            ([f, t, t], true),
-            ([f, f, t], false),
-            ([None, f, None], false),
+            ([f, t, t], true, true),
+            ([f, f, t], false, true),
+            ([None, f, None], false, false),
         ] {
-            let shard = if is_listed { "u1=10.0.0.1:6050" } else { "" };
-            let connector = if is_listed { "p1=10.0.0.1:6050" } else { "" };
+            let shard = if is_shard { "u1=10.0.0.1:6050" } else { "" };
+            let connector = if is_connector { "p1=10.0.0.1:6050" } else { "" };
             check(&[of(&[pod(1).with(conditions)])], shard, connector);
         }
     }

@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::Shard;
+use crate::{Connector, Shard};
 
 const SERVICE: &str = "chat-headless";
 
@@ -106,13 +106,25 @@ async fn the_first_list_is_there_when_it_is_opened_and_changes_follow() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_about_to_end_stays_listed_while_it_serves() {
+async fn a_shard_that_is_about_to_end_stays_listed_while_it_serves() {
     let api = listing(2);
     let mut scene = Scene::<Shard>::open(&api).await;
     put(&api, "one", &[pod(1), pod(2).terminating(), pod(3)]);
     scene.until(THREE).await;
     put(&api, "one", &[pod(1), pod(2).unready(), pod(3)]);
     scene.until("u1=10.0.0.1:1 u3=10.0.0.3:1").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connector_stays_listed_until_it_has_ended() {
+    let api = listing(2);
+    let mut scene = Scene::<Connector>::open(&api).await;
+    let all = "p1=10.0.0.1:1 p2=10.0.0.2:1 p3=10.0.0.3:1";
+    let drains = [Some(false), Some(false), Some(true)];
+    put(&api, "one", &[pod(1), pod(2).with(drains), pod(3)]);
+    scene.until(all).await;
+    put(&api, "one", &[pod(1), pod(3)]);
+    scene.until("p1=10.0.0.1:1 p3=10.0.0.3:1").await;
 }
 
 #[tokio::test(start_paused = true)]
