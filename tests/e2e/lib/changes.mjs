@@ -10,6 +10,10 @@ const PACE = 10;
 /** Kicks are seen in other seconds than they are sent in. */
 const EDGE = 3;
 const kicks = (pods) => pods * (PACE + EDGE);
+/** Milliseconds until answers come while rooms move as planned (acceptance test 6). */
+const MOVING = { answered: 250 };
+/** Of those whose connectors are replaced one after the other (acceptance test 8). */
+const AGAIN = 0.05;
 
 /** Settings of all workloads; and drains that are over sooner, for what comes after. */
 const OTHERS = ["--set", "connector.drainSeconds=20", "--set", "'log=info\\,hyper=warn'"];
@@ -27,7 +31,7 @@ export async function changes(world) {
     return world.ended("connector");
   });
   for (const [from, to] of [[2, 3], [3, 4], [4, 3]]) {
-    await suite.step(`chat ${from} to ${to}`, {}, async () => {
+    await suite.step(`chat ${from} to ${to}`, MOVING, async () => {
       world.ends.take("chat");
       await world.say(`kubectl scale deployment chat --replicas=${to}`);
       const seconds = await world.scaled("chat", to);
@@ -43,8 +47,9 @@ export async function changes(world) {
   } else {
     suite.leaveOut("kubectl drain", "there is one node only");
   }
-  await suite.step("kubectl rollout restart deployment chat", {}, () => restart(world, "chat", 3));
-  await suite.step("kubectl rollout restart deployment connector", { pace: kicks(2) }, () => restart(world, "connector", 2));
+  await suite.step("kubectl rollout restart deployment chat", MOVING, () => restart(world, "chat", 3));
+  const paced = { pace: kicks(2), again: suite.crowd.clients.length * AGAIN };
+  await suite.step("kubectl rollout restart deployment connector", paced, () => restart(world, "connector", 2));
 }
 
 /** What comes last, since it leaves things as they were. */

@@ -91,7 +91,7 @@ export class Crowd {
       reasons: [...count(kicks.map(({ kicked }) => kicked))].map(([reason, many]) => `${many} × ${reason}`),
       broken: ends.length - kicks.length,
       away: Math.max(0, ...returns.map(({ away }) => away / 1000)),
-      again: Math.max(0, ...count(returns.map(({ client }) => client)).values()),
+      again: [...count(returns.map(({ client }) => client)).values()].filter((many) => many > 1).length,
       kicksPeak: peak(kicks),
       returnsPeak: peak(returns),
     };

@@ -41,9 +41,11 @@ export class Suite {
   /**
    * Something to do under the eyes of all clients. `back`: seconds within which all have to
    * be there again. `pace`: kicks in one second. `refused`, `broken`: how many messages may
-   * be refused or stay without an answer, and connections end without a kick.
+   * be refused or stay without an answer, and connections end without a kick. `answered`:
+   * milliseconds within which 99 of 100 messages have to be acknowledged. `again`: how many
+   * clients may have to come back more than once.
    */
-  async step(name, { back = BACK_WITHIN, pace = Infinity, refused = 0, broken = 0 }, work) {
+  async step(name, { back = BACK_WITHIN, ...limits }, work) {
     if (this.only.length > 0 && !this.only.some((word) => name.includes(word))) return;
     const from = Date.now();
     const row = { name, figures: "" };
@@ -66,7 +68,7 @@ export class Suite {
     const isSettled = ({ lost, pending }) => pending === 0 && lost.length === 0;
     await until(LATE, "all was answered, and has come", () => isSettled(judge())).catch(() => {});
     row.plain = judge();
-    row.wrong ??= unlike(row.plain, { pace, refused, broken });
+    row.wrong ??= unlike(row.plain, limits);
     if (this.meetings) {
       const { met, failures } = this.meetings.take();
       row.figures += ` (${met} pairs met, ${failures.length} not)`;
@@ -85,13 +87,13 @@ export class Suite {
 
   /** The table at the end; true if all is well. */
   print() {
-    const columns = ["what", "seconds", "messages", "refused", "lost", "under way", "doubled", "kicked", "broken", "away ≤ s", "kicks/s ≤", "back/s ≤", ""];
+    const columns = ["what", "seconds", "messages", "p99 ms", "refused", "lost", "under way", "doubled", "kicked", "broken", "away ≤ s", "kicks/s ≤", "back/s ≤", ""];
     console.log(`\n| ${columns.join(" | ")} |\n|${"---|".repeat(columns.length)}`);
     for (const { name, seconds, plain, figures, wrong } of this.rows) {
       const cells = plain
-        ? [plain.acked, plain.refused + plain.unanswered, plain.lost.length, plain.cut, plain.doubled, plain.kicks, plain.broken,
+        ? [plain.acked, plain.p99, plain.refused + plain.unanswered, plain.lost.length, plain.cut, plain.doubled, plain.kicks, plain.broken,
           plain.away.toFixed(1), plain.kicksPeak, plain.returnsPeak]
-        : Array(10).fill("");
+        : Array(11).fill("");
       console.log(`| ${[name, seconds.toFixed(0), ...cells, wrong ? `FAILED: ${wrong.split("\n")[0]}` : figures].join(" | ")} |`);
     }
     const failed = this.rows.filter(({ wrong }) => wrong).length;
@@ -100,7 +102,7 @@ export class Suite {
   }
 }
 
-function unlike(plain, { pace, refused, broken }) {
+function unlike(plain, { pace = Infinity, refused = 0, broken = 0, answered = Infinity, again = Infinity }) {
   const { lost, doubled, disordered, kicksPeak, unexplained } = plain;
   const later = lost.filter(({ why }) => why === "later").length;
   const first = lost[0] && ` (${later} before others that came; first: ${lost[0].key} to ${lost[0].client})`;
@@ -111,6 +113,8 @@ function unlike(plain, { pace, refused, broken }) {
   if (kicksPeak > pace) return `${kicksPeak} kicks in one second; the pace is ${pace}`;
   if (unexplained > refused) return `${unexplained} messages were refused or not answered`;
   if (plain.broken > broken) return `${plain.broken} connections broke`;
+  if (plain.p99 > answered) return `answers took ${plain.p99} ms at p99; the limit is ${answered}`;
+  if (plain.again > again) return `${plain.again} clients had to come back more than once; ${again} may`;
   return undefined;
 }
 
@@ -119,7 +123,7 @@ function inWords(plain) {
   return [
     `${acked} messages, p99 ${p99} ms, slowest ${slowest} ms, ${refused} refused${plain.codes}, ${unanswered} unanswered`,
     `${lost.length} lost, ${plain.cut} under way to who had to go, ${doubled} doubled`,
-    `${kicks} kicked, ${broken} broken, ${returns} back, away ≤ ${away.toFixed(1)} s, twice ${plain.again > 1 ? `or more: ${plain.again}` : "nobody"}`,
+    `${kicks} kicked, ${broken} broken, ${returns} back, away ≤ ${away.toFixed(1)} s, more than once: ${plain.again}`,
     ...(kicks > 0 ? [`kicked: ${plain.reasons.join(", ")}`] : []),
     `≤ ${plain.kicksPeak} kicks/s, ≤ ${plain.returnsPeak} back/s`,
   ].join("; ");
