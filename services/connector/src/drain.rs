@@ -76,7 +76,8 @@ impl Drain {
             () = self.stopping.cancelled() => {}
             () = by_hand.cancelled() => tracing::info!("draining, as an operator asked"),
         }
-        self.time = time.get().copied().unwrap_or(self.time);
+        let configured = self.time;
+        self.time = time.get().copied().unwrap_or(configured);
         let (clock, began) = (self.hub.clock(), self.hub.clock().now());
         self.stopper.end_readiness();
         self.hub.begin_drain();
@@ -88,7 +89,9 @@ impl Drain {
             let sessions = self.hub.with_sessions(BTreeMap::len);
             tracing::info!(sessions, time_ms = self.time.as_millis(), "sending clients away");
             let crowd = Clients { hub: &self.hub, began, patience: self.request_timeout };
-            pace(clock, self.time, self.request_timeout, &crowd).await;
+            let end =
+                End { at: clock.now() + self.time, hurry: (self.stopping.clone(), configured) };
+            pace(clock, end, self.request_timeout, &crowd).await;
             self.let_links_idle(clock).await;
             tracing::info!(time_ms = (clock.now() - began).as_millis(), "drained");
         }
@@ -140,14 +143,32 @@ fn share(left: usize, time_left: Duration) -> usize {
     left.div_ceil(usize::try_from(ticks).unwrap_or(usize::MAX).max(1))
 }
 
-/// Sends all away over `time`, and those who wait for answers up to `patience` later.
-async fn pace<C: Crowd>(clock: Clock, time: Duration, patience: Duration, crowd: &C) {
-    let deadline = clock.now() + time;
+/// When all have to have been sent away.
+#[derive(Debug)]
+struct End {
+    at: Instant,
+    /// Once this has fired, it is no later than so long after that.
+    hurry: (CancellationToken, Duration),
+}
+
+impl End {
+    /// When it is, as is known now.
+    fn known(&mut self, now: Instant) -> Instant {
+        if self.hurry.0.is_cancelled() {
+            self.at = self.at.min(now + self.hurry.1);
+        }
+        self.at
+    }
+}
+
+/// Sends all away until the end, and those who wait for answers up to `patience` later.
+async fn pace<C: Crowd>(clock: Clock, mut end: End, patience: Duration, crowd: &C) {
     let mut queue = VecDeque::new();
     // With the time when their turn came.
     let mut waits: Vec<(Instant, C::One)> = Vec::new();
     while crowd.left() > 0 {
         let now = clock.now();
+        let deadline = end.known(now);
         waits.retain(|(since, one)| crowd.send(one, now - *since) == Sent::Waits);
         let mut turns = share(
             crowd.left().saturating_sub(waits.len()),

@@ -64,14 +64,33 @@ impl Crowd for People {
 
 /// Paces `people` over `millis`; how long it took, and who was sent away when, in
 /// milliseconds.
-fn paced(count: u32, millis: u64, mut people: People) -> (u128, Vec<(u32, u128)>) {
+fn paced(count: u32, millis: u64, people: People) -> (u128, Vec<(u32, u128)>) {
+    hurried(count, millis, people, None)
+}
+
+/// The same; but after so many milliseconds it has to be done within so many more.
+fn hurried(
+    count: u32,
+    millis: u64,
+    mut people: People,
+    hurry: Option<(u64, u64)>,
+) -> (u128, Vec<(u32, u128)>) {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
         people.here = RefCell::new((0..count).collect());
         people.began = Some(Instant::now());
         let patience = Duration::from_secs(8);
-        pace(Clock::real(), Duration::from_millis(millis), patience, &people).await;
+        let (stopping, (after, within)) = (CancellationToken::new(), hurry.unwrap_or_default());
+        let at = Instant::now() + Duration::from_millis(millis);
+        let end = End { at, hurry: (stopping.clone(), Duration::from_millis(within)) };
+        let hurries = async {
+            tokio::time::sleep(Duration::from_millis(after)).await;
+            if hurry.is_some() {
+                stopping.cancel();
+            }
+        };
+        tokio::join!(pace(Clock::real(), end, patience, &people), hurries);
         (people.elapsed().as_millis(), people.sent.into_inner())
     })
 }
@@ -107,6 +126,19 @@ fn without_time_all_go_at_once() {
     let (took, sent) = paced(500, 0, People::default());
     assert_eq!(per_tick(&sent, 1), [500]);
     assert_eq!(took, 100);
+}
+
+#[test]
+fn a_long_drain_is_over_in_the_usual_time_once_the_process_has_to_end() {
+    let (took, sent) = paced(1000, 100_000, People::default());
+    assert_eq!((took, per_tick(&sent, 1)[0]), (100_000, 1));
+    let (took, sent) = hurried(1000, 100_000, People::default(), Some((49_950, 10_000)));
+    assert_eq!(took, 60_000);
+    let ticks = per_tick(&sent, 600);
+    assert!(ticks[..500].iter().all(|count| *count == 1), "{ticks:?}");
+    assert!(ticks[501..].iter().all(|count| (5..=6).contains(count)), "{ticks:?}");
+    // One that is over sooner does not take longer.
+    assert_eq!(hurried(1000, 10_000, People::default(), Some((4_950, 90_000))).0, 10_000);
 }
 
 #[test]
