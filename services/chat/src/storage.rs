@@ -39,8 +39,8 @@ pub struct MoreStoreOptions {
     #[arg(long, env = "SHADDOCK_STORE_PASSWORD_FILE", value_name = "FILE", global = true)]
     pub store_password_file: Option<PathBuf>,
 
-    /// Who signed the database's certificate (PEM), where --store has sslmode=require;
-    /// else those whom the system trusts
+    /// Who signed the database's certificate (PEM), which then has to have one; else, where
+    /// --store has sslmode=require, those whom the system trusts
     #[arg(long, env = "SHADDOCK_STORE_CA", value_name = "FILE", global = true)]
     pub store_ca: Option<PathBuf>,
 

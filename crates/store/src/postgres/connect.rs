@@ -26,13 +26,18 @@ const PLANS: &str = "select set_config('enable_seqscan', 'off', false)
                      from pg_settings where name = 'enable_seqscan'";
 /// Connections of one process.
 const CONNECTIONS: usize = 8;
+/// What libpq calls it where the certificate is verified, and what it is called here.
+const VERIFIED: [&str; 2] = ["sslmode=verify-full", "sslmode=verify-ca"];
+const REQUIRED: &str = "sslmode=require";
 /// Before what a new connection says of a store that was restored.
 const RESTORED: &str = "restored: ";
 
 /// Where a database is and how to get in.
 #[derive(Clone, Debug)]
 pub struct PostgresOptions {
-    /// `postgres://USER[:PASSWORD]@HOST[:PORT]/DATABASE[?sslmode=require]`.
+    /// `postgres://USER[:PASSWORD]@HOST[:PORT]/DATABASE[?sslmode=require]`. Without an
+    /// `sslmode` there is TLS if `ca_file` is given; `verify-ca` and `verify-full` are the
+    /// same as `require`.
     pub url: String,
     /// The password, if it is not in the URL.
     pub password: Option<String>,
@@ -42,14 +47,20 @@ pub struct PostgresOptions {
 
 impl PostgresOptions {
     pub(super) fn config(&self) -> Result<Config, OpenError> {
-        let parsed = Config::from_str(&self.url);
+        // With TLS the certificate is always verified, with its name: more is not to be had.
+        let url = VERIFIED.iter().fold(self.url.clone(), |url, mode| url.replace(mode, REQUIRED));
+        let parsed = Config::from_str(&url);
         let mut config =
             parsed.map_err(|error| refused(format!("not a database's URL: {}", chain(&error))))?;
         if let Some(password) = &self.password {
             config.password(password);
         }
-        if !self.url.contains("sslmode=") {
-            config.ssl_mode(SslMode::Disable);
+        if !url.contains("sslmode=") {
+            let wants_tls = self.ca_file.is_some();
+            config.ssl_mode(if wants_tls { SslMode::Require } else { SslMode::Disable });
+        } else if self.ca_file.is_some() && config.get_ssl_mode() != SslMode::Require {
+            let why = "an authority is named, but by its sslmode the URL may do without TLS";
+            return Err(refused(why.to_owned()));
         }
         config.application_name("shaddock").connect_timeout(TIMEOUT);
         // A database that was cut off is noticed by the calls' time-outs.

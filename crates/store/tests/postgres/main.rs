@@ -214,6 +214,28 @@ async fn the_database_is_verified_if_the_url_asks_for_it() {
 }
 
 #[tokio::test]
+async fn whoever_names_an_authority_gets_no_connection_in_the_clear() {
+    let encrypted = "select coalesce(bool_and(s.ssl), false)
+        from pg_stat_ssl s join pg_stat_activity a using (pid)
+        where a.datname = current_database() and a.application_name = 'shaddock'";
+    for mode in ["", "?sslmode=require", "?sslmode=verify-ca", "?sslmode=verify-full"] {
+        let database = server().database();
+        let url = format!("{}{mode}", server().tcp_url("chat", &database));
+        let (password, ca_file) = (Some(PASSWORD.to_owned()), Some(server().certificate()));
+        let options = PostgresOptions { url, password, ca_file };
+        let store = Postgres::open(&options, Purpose::Serve, || 7).await.unwrap();
+        assert_eq!(server().sql(&database, encrypted), "t", "{mode}");
+        drop(store);
+    }
+    for mode in ["disable", "prefer"] {
+        let url = format!("{}?sslmode={mode}", server().tcp_url("chat", "postgres"));
+        let (password, ca_file) = (Some(PASSWORD.to_owned()), Some(server().certificate()));
+        let refused = refusal(&PostgresOptions { url, password, ca_file }).await;
+        assert!(refused.contains("may do without TLS"), "{refused}");
+    }
+}
+
+#[tokio::test]
 async fn a_schema_for_newer_readers_is_refused_and_a_newer_one_for_all_is_not() {
     let database = server().database();
     let none = open(&database, Purpose::Inspect).await.expect_err("there is nothing yet");
