@@ -107,14 +107,14 @@ annotations:
 {{- dig "data" (index . 2) "" $live | default (randAlphaNum 40 | b64enc) -}}
 {{- end }}
 
-{{/* The port that clients are told who reached the gate by its own port: said, or the node's, or the Service's. */}}
+{{/* The port that clients are told: said, or the node's, or the Service's. Behind a Gateway or an Ingress with a name of its own: none, so that it is 443 or 80. */}}
 {{- define "shaddock.advertisePort" -}}
 {{- $connector := .Values.connector -}}
 {{- if $connector.advertise.port -}}
 {{- $connector.advertise.port | int -}}
 {{- else if and (eq $connector.service.type "NodePort") $connector.service.nodePort -}}
 {{- $connector.service.nodePort | int -}}
-{{- else -}}
+{{- else if not (and (eq $connector.advertise.mode "static") (or .Values.gateway.enabled .Values.ingress.enabled)) -}}
 {{- $connector.service.port | int -}}
 {{- end -}}
 {{- end }}

@@ -18,7 +18,7 @@ imagePullSecrets:
   {{- end }}
 {{- end }}
 {{- with $values.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- with $values.nodeSelector }}
 nodeSelector:
@@ -178,6 +178,10 @@ livenessProbe:
 {{- with $root.Values.clients.trustedProxies }}
 - name: SHADDOCK_TRUSTED_PROXIES
   value: {{ join "," . | quote }}
+{{- else }}
+# Behind a proxy that is not trusted all clients have one address.
+- name: SHADDOCK_ADDRESS_CONNECTIONS_MAX
+  value: "1000000"
 {{- end }}
 {{- with $root.Values.clients.allowedOrigins }}
 - name: SHADDOCK_ALLOWED_ORIGINS
@@ -215,7 +219,7 @@ livenessProbe:
   secret: { secretName: {{ include "shaddock.tokensSecret" $root }}, defaultMode: 0440 }
 {{- if $root.Values.tls.enabled }}
 - name: grpc-tls
-  secret: { secretName: {{ include "shaddock.tlsSecret" . }}, defaultMode: 0440 }
+  secret: { secretName: {{ include "shaddock.tlsSecret" . | quote }}, defaultMode: 0440 }
 {{- end }}
 {{- end }}
 
@@ -229,7 +233,7 @@ livenessProbe:
 {{- define "shaddock.clientsVolumes" -}}
 {{- with (index . 0).Values.clients.tlsSecret -}}
 - name: clients-tls
-  secret: { secretName: {{ . }}, defaultMode: 0440 }
+  secret: { secretName: {{ . | quote }}, defaultMode: 0440 }
 {{- end -}}
 {{- end }}
 

@@ -157,12 +157,16 @@ export const policies = {
 
   "roles allow to read where the services are, and nothing else": (all) => [
     ...unless(of(all, "Role").flatMap(({ rules }) => rules), ({ apiGroups, resources, verbs, resourceNames }) =>
-      `${verbs}` === "get,list,watch" && ((`${apiGroups}/${resources}` === "discovery.k8s.io/endpointslices") ||
-        (`${apiGroups}/${resources}` === "/services" && resourceNames.length === 1)), (rule) => JSON.stringify(rule)),
+      (`${verbs}` === "get,list,watch" && `${apiGroups}/${resources}` === "discovery.k8s.io/endpointslices") ||
+        (`${verbs}` === "get" && `${apiGroups}/${resources}` === "/services" && resourceNames.length === 1), (rule) => JSON.stringify(rule)),
     ...of(all, "ClusterRole", "ClusterRoleBinding").map(title),
     ...unless(of(all, "RoleBinding"), ({ roleRef, subjects }) => named(all, "Role", roleRef.name) &&
       subjects.every(({ name, namespace }) => namespace === NAMESPACE && !name.endsWith("web-server")), title),
   ],
+
+  "a public name's port is its scheme's, unless another one is said": (all) =>
+    unless(containers(all).filter(({ container }) => env(container, "SHADDOCK_ADVERTISE") === "static"), ({ container }) =>
+      env(container, "SHADDOCK_ADVERTISE_PORT") !== "3050" || of(all, "HTTPRoute", "Ingress").length === 0, ({ pod }) => pod.name),
 
   "who has a token may watch": (all) => {
     const allowed = of(all, "RoleBinding").filter(({ roleRef }) => roleRef.name.endsWith("shaddock-discovery"))

@@ -13,8 +13,8 @@
 - name: SHADDOCK_STORE
   valueFrom:
     secretKeyRef:
-      name: {{ $store.external.existingSecret }}
-      key: {{ $store.external.urlKey }}
+      name: {{ $store.external.existingSecret | quote }}
+      key: {{ $store.external.urlKey | quote }}
 {{- if $store.external.passwordKey }}
 - name: SHADDOCK_STORE_PASSWORD_FILE
   value: /run/shaddock/store/password
@@ -39,14 +39,14 @@
 {{- else if and (eq .Values.store.kind "external") (or $external.passwordKey $external.caKey) -}}
 - name: store
   secret:
-    secretName: {{ $external.existingSecret }}
+    secretName: {{ $external.existingSecret | quote }}
     defaultMode: 0440
     items:
       {{- with $external.passwordKey }}
-      - { key: {{ . }}, path: password }
+      - { key: {{ . | quote }}, path: password }
       {{- end }}
       {{- with $external.caKey }}
-      - { key: {{ . }}, path: ca.crt }
+      - { key: {{ . | quote }}, path: ca.crt }
       {{- end }}
 {{- end }}
 {{- end }}

@@ -12,7 +12,7 @@ export async function runNotes(notes, env) {
   try {
     for (const command of commands) {
       const port = / port-forward .* (\d+):/.exec(command)?.[1];
-      if (port) forwards.push(await forward(command.replace(/ &$/, ""), Number(port), env));
+      if (port) forwards.push(await forward(command.replace(/ & sleep \d+$/, ""), Number(port), env));
       else if (/^TOKEN=/.test(command)) await output("bash", ["-c", `${command}; [[ $TOKEN ]]`], 30, env);
       else await output("bash", ["-c", command], 120, env);
     }
