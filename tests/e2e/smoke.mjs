@@ -61,7 +61,7 @@ async function settled() {
 
 async function suite() {
   const chart = `${ROOT}helm`;
-  const quick = ["connector.drainSeconds=5", "connector.minReadySeconds=5", "chat.minReadySeconds=5"];
+  const quick = ["connector.drainSeconds=5", "webServer.drainSeconds=5", "connector.minReadySeconds=5", "chat.minReadySeconds=5"];
   const values = ["store.kind=memory", ...quick].flatMap((value) => ["--set", value]).concat(imageValues());
   await act("install in a restricted namespace", {}, async () => {
     await it.makeNamespace();

@@ -1,6 +1,6 @@
 //! Options, and what the page is told of them.
 
-use std::{fmt, net::SocketAddr, num::NonZeroUsize, str::FromStr};
+use std::{fmt, net::SocketAddr, num::NonZeroUsize, str::FromStr, time::Duration};
 
 use chassis::ProxyNetwork;
 use serde_json::json;
@@ -80,6 +80,13 @@ pub struct Config {
     #[arg(long, env = "SHADDOCK_TRUSTED_PROXIES", value_name = "CIDR", value_delimiter = ',')]
     pub trusted_proxies: Vec<ProxyNetwork>,
 
+    /// With --proxy: over how long WebSockets are ended after SIGTERM, each at a time of
+    /// its own, so that their clients do not all come back at once. The process then has
+    /// --shutdown-grace, or as long as this needs if that is longer. 0s: all at once, after
+    /// --accept-grace
+    #[arg(long, env = "SHADDOCK_DRAIN_TIME", value_name = "TIME", default_value = "0s", value_parser = humantime::parse_duration)]
+    pub drain_time: Duration,
+
     /// HTTP connections that may be open at once, those of WebSockets not
     /// counted; more wait to be accepted
     #[arg(long, env = "SHADDOCK_CONNECTIONS_MAX", value_name = "COUNT", default_value = "4096")]
@@ -90,7 +97,20 @@ pub struct Config {
     pub chassis: chassis::Options,
 }
 
+/// For what is under way when the last tunnel has ended.
+const AFTER_DRAIN: Duration = Duration::from_secs(5);
+
 impl Config {
+    /// What the process is run with: it may take as long to end as its tunnels.
+    pub(crate) fn process(&self) -> chassis::Options {
+        let mut process = self.chassis.clone();
+        if !self.drain_time.is_zero() {
+            let drain = process.accept_grace + self.drain_time + AFTER_DRAIN;
+            process.shutdown_grace = process.shutdown_grace.max(drain);
+        }
+        process
+    }
+
     /// What `/config.json` answers: where the page finds gate and connectors.
     #[must_use]
     pub fn for_page(&self) -> serde_json::Value {

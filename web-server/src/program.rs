@@ -2,8 +2,9 @@
 
 use std::process::ExitCode;
 
-use crate::{Config, Metrics, Server};
 use tracing::info;
+
+use crate::{Config, Server};
 
 /// Runs the web server with the options of the command line, and says how the process is to end:
 /// 0 as asked, 1 failed while running, 2 could not start.
@@ -12,11 +13,8 @@ pub fn main() -> ExitCode {
     // stderr, before a thread or a socket exists.
     let config: Config = chassis::parse("127.0.0.1:9094");
 
-    let options = config.chassis.clone();
-    chassis::run("web-server", &options, async move |mut app: chassis::App| {
-        let metrics = Metrics::register(app.registry());
-        let (net, tasks) = (app.net().clone(), app.tasks().clone());
-        let server = Server::bind(&config, net, metrics, tasks, app.shutdown()).await?;
+    chassis::run("web-server", &config.process(), async move |mut app: chassis::App| {
+        let server = Server::bind(&config, &mut app).await?;
         info!(listen_addr = %server.local_addr()?, "listening");
 
         // Ready only now: the port is taken and the page is loaded.

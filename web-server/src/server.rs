@@ -3,7 +3,7 @@
 use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body};
-use chassis::{Listener, Net, Policy, StartError, Stream, Tasks};
+use chassis::{App, Listener, Policy, StartError, Stream, Tasks};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::Semaphore;
@@ -12,7 +12,7 @@ use tower::ServiceExt;
 
 use crate::{
     Config, Metrics, routes,
-    tunnel::{PeerAddr, Tunnels},
+    tunnel::{Ending, PeerAddr, Tunnels},
 };
 
 /// How long a connection may take to send a request's head, and how long it may
@@ -33,6 +33,9 @@ const CONNECTION_LIFE: Duration = Duration::from_secs(120);
 /// shutdown was asked for.
 const LAST_REQUEST: Duration = Duration::from_secs(10);
 
+/// How often it is looked whether the last tunnel has ended.
+const DRAIN_TICK: Duration = Duration::from_millis(100);
+
 /// How long to wait before accepting again, after an error such as running out
 /// of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -43,6 +46,7 @@ pub struct Server {
     listener: Listener,
     router: Router,
     connections_max: usize,
+    metrics: Metrics,
     tasks: Tasks,
     shutdown: CancellationToken,
 }
@@ -53,22 +57,28 @@ impl Server {
     /// # Errors
     ///
     /// The port cannot be had.
-    pub async fn bind(
-        config: &Config,
-        net: Net,
-        metrics: Metrics,
-        tasks: Tasks,
-        shutdown: CancellationToken,
-    ) -> Result<Self, StartError> {
-        let listener = net.listen(config.listen_addr, "--listen-addr").await?;
+    pub async fn bind(config: &Config, app: &mut App) -> Result<Self, StartError> {
+        let listener = app.net().listen(config.listen_addr, "--listen-addr").await?;
+        let metrics = Metrics::register(app.registry());
         let max = tunnels_max(config.tunnels_max.get(), chassis::descriptor_limit());
         metrics.tunnels_max.set(i64::try_from(max).unwrap_or(i64::MAX));
         let trusted = config.trusted_proxies.clone();
+        let ending = Ending::new(app, config.drain_time);
+        if !config.drain_time.is_zero() {
+            hold_for_tunnels(app, metrics.clone(), config.drain_time);
+        }
+        let (tasks, shutdown) = (app.tasks().clone(), app.shutdown());
         let tunnels =
-            Tunnels::new(max, trusted, net, metrics.clone(), tasks.clone(), shutdown.clone());
-        let router = routes::router(config, metrics, tunnels);
+            Tunnels::new(max, trusted, app.net().clone(), metrics.clone(), tasks.clone(), ending);
+        let router = routes::router(config, metrics.clone(), tunnels);
         let connections_max = config.connections_max.get().min(Semaphore::MAX_PERMITS);
-        Ok(Self { listener, router, connections_max, tasks, shutdown })
+        Ok(Self { listener, router, connections_max, metrics, tasks, shutdown })
+    }
+
+    /// What it counts.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// Where it listens.
@@ -81,7 +91,7 @@ impl Server {
     }
 
     /// Serves until shutdown is asked for. Connections are tasks of their own and
-    /// end soon after; tunnels end at once, as their clients come back by themselves.
+    /// end soon after; tunnels have ended by then, over the drain time.
     pub async fn serve(mut self) {
         let free = Arc::new(Semaphore::new(self.connections_max));
         loop {
@@ -104,6 +114,28 @@ impl Server {
             });
         }
     }
+}
+
+/// Once the process was asked to stop, everything goes on until the last tunnel has ended,
+/// or the time is over.
+fn hold_for_tunnels(app: &App, metrics: Metrics, time: Duration) {
+    let (hold, clock) = (app.hold(), app.world().clock);
+    let (stopping, shutdown) = (app.stopping(), app.shutdown());
+    app.tasks().spawn("drain", Policy::Session, async move {
+        let drained = async {
+            stopping.cancelled().await;
+            let deadline = clock.now() + time;
+            tracing::info!(tunnels = metrics.tunnels_open.get(), "ending tunnels");
+            while metrics.tunnels_open.get() > 0 && clock.now() < deadline {
+                clock.sleep(DRAIN_TICK).await;
+            }
+        };
+        tokio::select! {
+            () = drained => {}
+            () = shutdown.cancelled() => {}
+        }
+        drop(hold);
+    });
 }
 
 /// As many tunnels as are asked for, if half of the descriptors are enough for them:

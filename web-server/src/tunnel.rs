@@ -8,7 +8,7 @@ use axum::{
     extract::Request,
     response::{IntoResponse, Response},
 };
-use chassis::{Net, Policy, ProxyNetwork, Tasks, is_trusted};
+use chassis::{App, Net, Policy, ProxyNetwork, Tasks, World, is_trusted};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
     header::{self, CONNECTION, HOST, RETRY_AFTER, UPGRADE},
@@ -53,7 +53,7 @@ pub(crate) struct Tunnels {
     net: Net,
     metrics: Metrics,
     tasks: Tasks,
-    shutdown: CancellationToken,
+    ending: Ending,
     free: Arc<Semaphore>,
     /// Whose word about a client's address goes on to the backend.
     trusted: Vec<ProxyNetwork>,
@@ -83,10 +83,10 @@ impl Tunnels {
         net: Net,
         metrics: Metrics,
         tasks: Tasks,
-        shutdown: CancellationToken,
+        ending: Ending,
     ) -> Self {
         let free = Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS)));
-        Self { net, metrics, tasks, shutdown, free, trusted }
+        Self { net, metrics, tasks, ending, free, trusted }
     }
 
     /// Leads `request`, which must be a WebSocket's, to the backend at `addr`.
@@ -146,7 +146,7 @@ impl Tunnels {
                 .max_buf_size(HEAD_LEN_MAX)
                 .handshake(TokioIo::new(stream))
                 .await?;
-            let shutdown = self.shutdown.clone();
+            let shutdown = self.ending.shutdown.clone();
             // Ends with the upgrade, or when the sender is dropped without one.
             self.tasks.spawn("tunnel_head", Policy::Session, async move {
                 tokio::select! {
@@ -165,7 +165,7 @@ impl Tunnels {
     }
 
     fn spawn(&self, client: OnUpgrade, backend: OnUpgrade, permit: OwnedSemaphorePermit) {
-        let shutdown = self.shutdown.clone();
+        let ending = self.ending.clone();
         let open = Open::count(&self.metrics);
         self.tasks.spawn("tunnel", Policy::Session, async move {
             let _held = (permit, open);
@@ -177,9 +177,38 @@ impl Tunnels {
             };
             tokio::select! {
                 () = tunnel => {}
-                () = shutdown.cancelled() => {}
+                () = ending.has_come() => {}
             }
         });
+    }
+}
+
+/// When a tunnel ends that its ends would keep.
+#[derive(Clone, Debug)]
+pub(crate) struct Ending {
+    stopping: CancellationToken,
+    shutdown: CancellationToken,
+    /// Over how long tunnels end once the process was asked to stop.
+    time: Duration,
+    world: World,
+}
+
+impl Ending {
+    pub(crate) fn new(app: &App, time: Duration) -> Self {
+        let (stopping, shutdown) = (app.stopping(), app.shutdown());
+        Self { stopping, shutdown, time, world: app.world().clone() }
+    }
+
+    /// Waits until it is this tunnel's turn, which is drawn by lot: so many end evenly.
+    async fn has_come(&self) {
+        let turn = async {
+            self.stopping.cancelled().await;
+            self.world.clock.sleep(self.world.rng.up_to(self.time)).await;
+        };
+        tokio::select! {
+            () = turn, if !self.time.is_zero() => {}
+            () = self.shutdown.cancelled() => {}
+        }
     }
 }
 

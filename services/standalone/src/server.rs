@@ -43,10 +43,8 @@ impl Server {
             ("--advertise", "--gate-advertise"),
         ];
         let gate = gate.await.map_err(|e| in_our_words(e, &flags))?;
-        let metrics = web_server::Metrics::register(app.registry());
         let web_config = config.web_server(gate.client_addr(), connector.client_addr());
-        let (net, tasks) = (app.net().clone(), app.tasks().clone());
-        let web = web_server::Server::bind(&web_config, net, metrics, tasks, app.shutdown());
+        let web = web_server::Server::bind(&web_config, app);
         let web =
             web.await.map_err(|e| in_our_words(e.into(), &[("--listen-addr", "--web-addr")]))?;
         let web_addr = web.local_addr()?;

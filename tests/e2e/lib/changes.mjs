@@ -15,6 +15,9 @@ const MOVING = { answered: 250 };
 /** Of those whose connectors are replaced one after the other (acceptance test 8). */
 const AGAIN = 0.05;
 
+/** Of those whom web-servers lead that end over 30 s, and those who are kicked. */
+const RETURNS = 60;
+
 /** Settings of all workloads; and drains that are over sooner, for what comes after. */
 const OTHERS = ["--set", "connector.drainSeconds=20", "--set", "'log=info\\,hyper=warn'"];
 
@@ -39,11 +42,11 @@ export async function changes(world) {
     });
   }
   // A web-server that ends takes the connections with it that it leads.
-  await suite.step("helm upgrade, other settings", { pace: kicks(2), broken: Infinity }, () => upgrade(world));
+  await suite.step("helm upgrade, other settings", { pace: kicks(2), broken: Infinity, returns: RETURNS }, () => upgrade(world));
   // Now, since the upgrade has put pods on all nodes; the restarts do so again.
   if (other) {
     // The next pod goes when the last one's successor is ready, which may be before its drain is over.
-    await suite.step(`kubectl drain ${other}`, { pace: kicks(2), broken: Infinity }, () => drain(world));
+    await suite.step(`kubectl drain ${other}`, { pace: kicks(2), broken: Infinity, returns: RETURNS }, () => drain(world));
   } else {
     suite.leaveOut("kubectl drain", "there is one node only");
   }
@@ -60,7 +63,7 @@ export async function moreChanges(world) {
   } else {
     suite.leaveOut("autoscaling", "the cluster serves no metrics (metrics.k8s.io)");
   }
-  await suite.step("helm rollback chat 1", { pace: kicks(4), broken: Infinity }, async () => {
+  await suite.step("helm rollback chat 1", { pace: kicks(4), broken: Infinity, returns: RETURNS }, async () => {
     await world.say("helm rollback chat 1 --force-conflicts --wait --timeout 300s", 320);
     await Promise.all(WORKLOADS.map((name) => world.scaled(name, 2)));
     return `2 of each; ${world.ended("connector")}`;

@@ -43,7 +43,8 @@ export class Suite {
    * be there again. `pace`: kicks in one second. `refused`, `broken`: how many messages may
    * be refused or stay without an answer, and connections end without a kick. `answered`:
    * milliseconds within which 99 of 100 messages have to be acknowledged. `again`: how many
-   * clients may have to come back more than once.
+   * clients may have to come back more than once. `returns`: how many may come back in one
+   * second.
    */
   async step(name, { back = BACK_WITHIN, ...limits }, work) {
     if (this.only.length > 0 && !this.only.some((word) => name.includes(word))) return;
@@ -102,7 +103,7 @@ export class Suite {
   }
 }
 
-function unlike(plain, { pace = Infinity, refused = 0, broken = 0, answered = Infinity, again = Infinity }) {
+function unlike(plain, { pace = Infinity, refused = 0, broken = 0, answered = Infinity, again = Infinity, returns = Infinity }) {
   const { lost, doubled, disordered, kicksPeak, unexplained } = plain;
   const later = lost.filter(({ why }) => why === "later").length;
   const first = lost[0] && ` (${later} before others that came; first: ${lost[0].key} to ${lost[0].client})`;
@@ -114,6 +115,7 @@ function unlike(plain, { pace = Infinity, refused = 0, broken = 0, answered = In
   if (unexplained > refused) return `${unexplained} messages were refused or not answered`;
   if (plain.broken > broken) return `${plain.broken} connections broke`;
   if (plain.p99 > answered) return `answers took ${plain.p99} ms at p99; the limit is ${answered}`;
+  if (plain.returnsPeak > returns) return `${plain.returnsPeak} came back in one second; ${returns} may`;
   if (plain.again > again) return `${plain.again} clients had to come back more than once; ${again} may`;
   return undefined;
 }

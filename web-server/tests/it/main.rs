@@ -36,11 +36,9 @@ impl Web {
         let own = ["web-server", "--listen-addr=127.0.0.1:0"];
         let config = Config::parse_from(own.iter().chain(args));
         let mut app = App::detached(World::real());
-        let metrics = Metrics::register(app.registry());
-        let (net, tasks, shutdown) = (app.net().clone(), app.tasks().clone(), app.shutdown());
-        let server =
-            Server::bind(&config, net, metrics.clone(), tasks, shutdown.clone()).await.unwrap();
-        let addr = server.local_addr().unwrap();
+        let shutdown = app.shutdown();
+        let server = Server::bind(&config, &mut app).await.unwrap();
+        let (addr, metrics) = (server.local_addr().unwrap(), server.metrics().clone());
         Self { addr, metrics, shutdown, app, serving: tokio::spawn(server.serve()) }
     }
 

@@ -122,6 +122,32 @@ async fn bytes_go_both_ways_unchanged() {
 }
 
 #[tokio::test]
+async fn tunnels_end_one_after_the_other_over_the_drain_time() {
+    const TUNNELS: i64 = 16;
+    let (gate, mut arrivals) = backend().await;
+    let gate = format!("--gate-addr={gate}");
+    let web = Web::start(&["--proxy", &gate, "--drain-time=4s"]).await;
+    let mut clients = futures::stream::FuturesUnordered::new();
+    let mut backends = Vec::new();
+    for _ in 0..TUNNELS {
+        let mut client = dial(&web, "/gate").await.unwrap();
+        backends.push(arrival(&mut arrivals).await);
+        clients.push(async move { client.next().await });
+    }
+    let stopper = web.app.stopper();
+    tokio::join!(stopper.stop(Duration::ZERO), async {
+        timeout(PATIENCE, clients.next()).await.unwrap();
+        // Of sixteen that are drawn over 4 s hardly half come in the first moments.
+        assert!(web.metrics.tunnels_open.get() > TUNNELS / 2, "{}", web.metrics.tunnels_open.get());
+        assert!(!web.shutdown.is_cancelled());
+        assert_eq!(web.get("/").await.status, 200);
+        while timeout(PATIENCE, clients.next()).await.unwrap().is_some() {}
+    });
+    assert_eq!(web.metrics.tunnels_open.get(), 0);
+    web.stop().await;
+}
+
+#[tokio::test]
 async fn the_backend_learns_who_is_there_and_no_path() {
     let (gate, mut arrivals) = backend().await;
     let web = Web::start(&["--proxy", &format!("--gate-addr={gate}")]).await;
