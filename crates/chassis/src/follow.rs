@@ -9,24 +9,34 @@ use std::{
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
-    metrics::{counter::Counter, family::Family},
-    registry::Registry,
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::{Registry, Unit},
 };
 use tokio::sync::watch;
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use x509_cert::der::Decode;
 
 use crate::{App, Policy, StartError};
 
 /// How often a followed file is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// The counts of what was read again. Cloning shares them.
+/// The counts of what was read again, and until when it is good. Cloning shares them.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Reloads(Family<Labels, Counter>);
+pub(crate) struct Reloads {
+    counts: Family<Labels, Counter>,
+    expiries: Family<FileLabel, Gauge>,
+}
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct Labels {
     file: &'static str,
     result: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct FileLabel {
+    file: &'static str,
 }
 
 impl Reloads {
@@ -35,13 +45,33 @@ impl Reloads {
         registry.register(
             "reloads",
             "Changed files that were read again, by what they are and the result",
-            reloads.0.clone(),
+            reloads.counts.clone(),
+        );
+        registry.register_with_unit(
+            "certificate_expiry_timestamp",
+            "When the certificate in use expires, in seconds since 1970, by what it is for",
+            Unit::Seconds,
+            reloads.expiries.clone(),
         );
         reloads
     }
 
     fn count(&self, file: &'static str, result: &'static str) {
-        self.0.get_or_create(&Labels { file, result }).inc();
+        self.counts.get_or_create(&Labels { file, result }).inc();
+    }
+}
+
+/// Says until when a certificate is good, in `certificate_expiry_timestamp_seconds`.
+#[derive(Clone, Debug)]
+pub struct CertificateExpiry(Family<FileLabel, Gauge>, FileLabel);
+
+impl CertificateExpiry {
+    /// Takes this certificate for the one in use. One that cannot be read says nothing.
+    pub fn note(&self, certificate: &CertificateDer<'_>) {
+        let Ok(read) = x509_cert::Certificate::from_der(certificate) else { return };
+        let expiry = read.tbs_certificate.validity.not_after.to_unix_duration().as_secs();
+        let CertificateExpiry(expiries, file) = self;
+        expiries.get_or_create(file).set(i64::try_from(expiry).unwrap_or(i64::MAX));
     }
 }
 
@@ -58,6 +88,13 @@ fn stamps(paths: &[PathBuf]) -> Vec<Stamp> {
 }
 
 impl App {
+    /// Where to say until when the certificate of these files is good; `file` as of
+    /// [`App::follow`].
+    #[must_use]
+    pub fn certificate_expiry(&self, file: &'static str) -> CertificateExpiry {
+        CertificateExpiry(self.reloads().expiries.clone(), FileLabel { file })
+    }
+
     /// Makes something of `paths` now, and again within about a second whenever one
     /// of them has changed. `file` says what they are: in logs, and as the label of
     /// `reloads_total`, so it comes from a closed set.
@@ -159,7 +196,7 @@ mod tests {
     }
 
     fn reloads(app: &App, result: &'static str) -> u64 {
-        app.reloads().0.get_or_create(&Labels { file: "number", result }).get()
+        app.reloads().counts.get_or_create(&Labels { file: "number", result }).get()
     }
 
     #[tokio::test]
@@ -194,6 +231,26 @@ mod tests {
         let app = App::detached(World::real());
         let error = app.follow("number", vec!["/does/not/exist".into()], number).unwrap_err();
         assert!(error.0.starts_with("cannot read /does/not/exist: "), "{error}");
+    }
+
+    #[test]
+    fn a_certificate_says_until_when_it_is_good() {
+        let mut app = App::detached(World::real());
+        let expiry = app.certificate_expiry("tls");
+        let mut said = || {
+            let mut text = String::new();
+            prometheus_client::encoding::text::encode(&mut text, app.registry()).unwrap();
+            let line = text.lines().find(|line| line.starts_with("certificate_expiry"));
+            line.map(str::to_owned)
+        };
+        expiry.note(&CertificateDer::from(vec![1, 2, 3]));
+        assert_eq!(said(), None);
+        let mut params = rcgen::CertificateParams::new(vec!["a.test".to_owned()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(2031, 5, 6);
+        let key = rcgen::KeyPair::generate().unwrap();
+        expiry.note(params.self_signed(&key).unwrap().der());
+        let line = "certificate_expiry_timestamp_seconds{file=\"tls\"} 1935792000";
+        assert_eq!(said().as_deref(), Some(line));
     }
 
     #[test]

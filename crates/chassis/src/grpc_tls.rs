@@ -69,6 +69,12 @@ impl GrpcTlsOptions {
     /// They cannot be read, or do not fit together.
     pub fn load(&self, app: &App) -> Result<Option<GrpcTls>, StartError> {
         let Some(paths) = self.paths() else { return Ok(None) };
+        let expiry = app.certificate_expiry("grpc_tls");
+        let read = move |paths: &[PathBuf]| {
+            let configs = read(paths)?;
+            expiry.note(&configs.certificate);
+            Ok::<_, CertificateError>(configs)
+        };
         app.follow("grpc_tls", paths, read).map(|made| Some(GrpcTls(made)))
     }
 
@@ -110,6 +116,8 @@ impl fmt::Debug for GrpcTls {
 }
 
 struct Configs {
+    /// One's own.
+    certificate: CertificateDer<'static>,
     server: Arc<ServerConfig>,
     client: Arc<ClientConfig>,
 }
@@ -145,6 +153,7 @@ fn read(paths: &[PathBuf]) -> Result<Configs, CertificateError> {
             .allow_unauthenticated()
             .build()
             .map_err(|source| CertificateError::Verifier { path: ca.clone(), source })?;
+    let certificate = chain[0].clone();
     let mut server = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(unusable)?
@@ -159,7 +168,7 @@ fn read(paths: &[PathBuf]) -> Result<Configs, CertificateError> {
         .map_err(unusable)?;
     server.alpn_protocols = vec![b"h2".to_vec()];
     client.alpn_protocols = vec![b"h2".to_vec()];
-    Ok(Configs { server: Arc::new(server), client: Arc::new(client) })
+    Ok(Configs { certificate, server: Arc::new(server), client: Arc::new(client) })
 }
 
 fn certificates(

@@ -12,6 +12,8 @@ use crate::CloseReason;
 pub struct Metrics {
     /// Connections open now, whatever their state.
     pub connections: Gauge,
+    /// Connections that may be open at once.
+    pub connections_max: Gauge,
     /// Sessions open now: their handshake was acknowledged.
     pub sessions: Gauge,
     /// Times that the operating system refused to accept a connection.
@@ -105,6 +107,7 @@ impl Metrics {
         // The handles are taken once: looking one up costs ten times an increment.
         let metrics = Self {
             connections: Gauge::default(),
+            connections_max: Gauge::default(),
             sessions: Gauge::default(),
             accept_errors: Counter::default(),
             accept_waits: Counter::default(),
@@ -122,6 +125,11 @@ impl Metrics {
         };
         let r = registry.sub_registry_with_prefix(prefix);
         r.register("connections", "Clients' connections open now", metrics.connections.clone());
+        r.register(
+            "connections_max",
+            "Clients' connections that may be open at once",
+            metrics.connections_max.clone(),
+        );
         r.register("sessions", "Sessions open now", metrics.sessions.clone());
         r.register("handshakes", "Handshakes by how they ended", handshakes);
         r.register("packages", "Packages received and sent; sent: one frame each", packages);
@@ -209,6 +217,7 @@ mod tests {
             "connector_proxied_total{address=\"x_forwarded_for\"} 0",
             "connector_sessions 3",
             "connector_connections 0",
+            "connector_connections_max 0",
             "connector_writes_total 0",
             "connector_outbox_closes_total 0",
             "connector_accept_errors_total 0",

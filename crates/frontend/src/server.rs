@@ -126,6 +126,7 @@ impl<H: Handler> Server<H> {
             addresses: Arc::default(),
         });
         let connections_max = shared.options.connections_max();
+        metrics.connections_max.set(i64::try_from(connections_max).unwrap_or(i64::MAX));
         tracing::info!(connections_max, "clients may connect");
         let door = Door {
             shared,

@@ -61,20 +61,27 @@ impl TlsOptions {
     /// The certificate or its key cannot be read, or they do not match.
     pub fn load(&self, app: &App) -> Result<Option<Tls>, StartError> {
         let (Some(cert), Some(key)) = (&self.tls_cert, &self.tls_key) else { return Ok(None) };
-        let read = |paths: &[PathBuf]| server_config(&paths[0], &paths[1]);
+        let expiry = app.certificate_expiry("tls");
+        let read = move |paths: &[PathBuf]| {
+            let (config, certificate) = server_config(&paths[0], &paths[1])?;
+            expiry.note(&certificate);
+            Ok::<_, CertificateError>(config)
+        };
         let config = app.follow("tls", vec![cert.clone(), key.clone()], read)?;
         Ok(Some(Tls { config, only: self.tls_only }))
     }
 }
 
-fn server_config(cert: &Path, key: &Path) -> Result<ServerConfig, CertificateError> {
+/// With one's own certificate.
+fn server_config(
+    cert: &Path,
+    key: &Path,
+) -> Result<(ServerConfig, CertificateDer<'static>), CertificateError> {
     let path = || cert.to_owned();
     let chain = CertificateDer::pem_file_iter(cert)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|source| CertificateError::Certificate { path: path(), source })?;
-    if chain.is_empty() {
-        return Err(CertificateError::Empty(path()));
-    }
+    let Some(own) = chain.first().cloned() else { return Err(CertificateError::Empty(path())) };
     let key = PrivateKeyDer::from_pem_file(key)
         .map_err(|source| CertificateError::Key { path: key.to_owned(), source })?;
     let unusable = |source| CertificateError::Unusable { path: path(), source };
@@ -86,7 +93,7 @@ fn server_config(cert: &Path, key: &Path) -> Result<ServerConfig, CertificateErr
         .map_err(unusable)?;
     // What a WebSocket upgrade is; raw TCP clients offer nothing.
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(config)
+    Ok((config, own))
 }
 
 /// Takes TLS off connections. Those that are open keep the certificate with which

@@ -128,6 +128,7 @@ async fn one_connection_too_many_is_told_503() {
     fixture.client().await.echo("1").await;
     first.echo("2").await;
     assert_eq!(fixture.metrics.closes(CloseReason::ConnectionsMax).get(), 3);
+    assert_eq!(fixture.metrics.connections_max.get(), 2);
 }
 
 #[tokio::test]

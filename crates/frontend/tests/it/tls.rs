@@ -126,7 +126,7 @@ async fn all_four_transports_share_a_port() {
 #[tokio::test]
 async fn a_new_certificate_is_shown_to_those_who_come_and_the_others_stay() {
     let mut certificate = Certificate::new();
-    let fixture = start(Options::default(), &certificate.options()).await;
+    let mut fixture = start(Options::default(), &certificate.options()).await;
     let mut before = certificate.client(&fixture).await;
     let old = Certificate { folder: tempfile::tempdir().unwrap(), der: certificate.der.clone() };
     certificate.renew();
@@ -139,6 +139,10 @@ async fn a_new_certificate_is_shown_to_those_who_come_and_the_others_stay() {
     assert!(old.dial(&fixture).await.is_err(), "the old certificate is still shown");
     before.echo("\"still here\"").await;
     certificate.client(&fixture).await.echo("\"new here\"").await;
+    let mut metrics = String::new();
+    prometheus_client::encoding::text::encode(&mut metrics, fixture.app.registry()).unwrap();
+    let expiry = "\ncertificate_expiry_timestamp_seconds{file=\"tls\"} ";
+    assert!(metrics.contains(expiry), "{metrics}");
 }
 
 #[tokio::test]
