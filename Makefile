@@ -17,8 +17,8 @@ run: ## Build and run everything in one process; prints the URL of the page
 	exec target/release/standalone $(ARGS)
 
 .PHONY: build
-build: ## Build all programs, optimised, into target/release
-	$(CARGO_BUILD)
+build: ## Build all programs, optimised, into target/release, each in its own file
+	$(CARGO_BUILD) --workspace --exclude shaddock
 
 .PHONY: test
 test: ## Run all checks and tests; STAGES="lint clients" runs only these

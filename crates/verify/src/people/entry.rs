@@ -56,7 +56,7 @@ impl Entry {
         match self {
             Self::Connectors(_) => first,
             Self::Gate(_) => {
-                let max = PATIENCE_MAX.max(spread(clients));
+                let max = PATIENCE_MAX.max(spread(clients) / 4);
                 max.min(first * 2_u32.pow(failed.min(8)) / 2)
             }
         }
