@@ -6,13 +6,17 @@
 use std::{
     io::{BufRead, BufReader, Read},
     process::{Command, ExitCode, Stdio},
+    time::Duration,
 };
 
 use chassis::{App, Component, StartError, async_trait};
 use clap::Parser;
 
-/// Set in the process that is tested: the hook that is to fail, or none.
+/// Set in the process that is tested: the hook that is to fail, "end", or none.
 const FAILS: &str = "CHASSIS_TEST_FAILS";
+
+/// How long it may take to end if that is what fails.
+const GRACE: Duration = Duration::from_secs(1);
 
 #[derive(clap::Parser)]
 struct Options {
@@ -22,14 +26,18 @@ struct Options {
 
 fn main() -> ExitCode {
     if let Ok(fails) = std::env::var(FAILS) {
-        let options =
+        let mut options =
             Options::parse_from(["life", "--admin-addr=127.0.0.1:0", "--log-format=json"]);
+        if fails == "end" {
+            options.chassis.shutdown_grace = GRACE;
+        }
         return chassis::run("life", &options.chassis, async |app| serve(app, fails).await);
     }
     whoever_is_asked_to_end_stops_its_components_and_exits_with_0();
     a_start_that_fails_is_one_line_and_exit_code_2();
     a_stop_that_fails_is_logged_and_exit_code_1();
-    println!("test result: ok. 3 passed; 0 failed");
+    who_does_not_end_is_given_up_after_the_shutdown_grace();
+    println!("test result: ok. 4 passed; 0 failed");
     ExitCode::SUCCESS
 }
 
@@ -65,6 +73,9 @@ async fn serve(mut app: App, fails: String) -> anyhow::Result<()> {
     app.ready().await?;
     println!("ready");
     app.shutdown().cancelled().await;
+    if fails == "end" {
+        tokio::time::sleep(GRACE * 20).await;
+    }
     println!("served");
     Ok(())
 }
@@ -110,4 +121,11 @@ fn a_stop_that_fails_is_logged_and_exit_code_1() {
     let logged = errors.iter().filter(|line| line.contains(r#""message":"not stopped""#)).count();
     assert_eq!(logged, 2, "{errors:?}");
     assert_eq!(errors.last().unwrap(), "life: a component was not stopped properly");
+}
+
+fn who_does_not_end_is_given_up_after_the_shutdown_grace() {
+    let (code, said, errors) = live("end");
+    assert_eq!((code, said), (Some(1), vec!["ready".to_owned()]), "{errors:?}");
+    let last = errors.last().unwrap();
+    assert!(last.starts_with("life: still busy 1s after being asked to stop"), "{last}");
 }

@@ -3,8 +3,9 @@
 use std::convert::Infallible;
 
 use bytes::Bytes;
+use futures::stream;
 use http::{Response, header};
-use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
+use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
 use serde_json::{Value, json};
 
 use crate::{FakeApi, watching::Watching};
@@ -60,9 +61,9 @@ impl FakeApi {
         let Some(asked) = Asked::parse(uri) else {
             return refuse(404, "the server could not find the requested resource");
         };
-        let (fails, is_mute, oldest) = {
+        let (fails, is_mute, lists_stall, oldest) = {
             let state = self.state();
-            (state.fails, state.is_mute, state.oldest)
+            (state.fails, state.is_mute, state.lists_stall, state.oldest)
         };
         if is_mute {
             self.count(|seen| seen.failed += 1);
@@ -76,6 +77,9 @@ impl FakeApi {
         if !asked.is_watch {
             let list = self.list(&asked);
             self.count(|seen| seen.lists += 1);
+            if lists_stall {
+                return respond(200, StreamBody::new(stream::pending()).boxed_unsync());
+            }
             return respond(200, Full::from(list.to_string()).boxed_unsync());
         }
         if asked.since < oldest {

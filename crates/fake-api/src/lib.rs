@@ -67,6 +67,7 @@ struct State {
     past: VecDeque<Event>,
     fails: Option<u16>,
     is_mute: bool,
+    lists_stall: bool,
     /// Watches that began before the one of this number say nothing any more.
     frozen: u64,
 }
@@ -138,6 +139,11 @@ impl FakeApi {
     /// Takes requests, and never answers them, from now on; or does again.
     pub fn mute(&self, is_mute: bool) {
         self.change(|state| state.is_mute = is_mute);
+    }
+
+    /// Begins to answer who asks for a list, and never goes on, from now on; or does again.
+    pub fn stall_lists(&self, lists_stall: bool) {
+        self.change(|state| state.lists_stall = lists_stall);
     }
 
     /// The watches that run now say nothing more, and do not end: half open.

@@ -92,6 +92,8 @@ impl Drain {
             let end =
                 End { at: clock.now() + self.time, hurry: (self.stopping.clone(), configured) };
             pace(clock, end, self.request_timeout, &crowd).await;
+            self.hub.end_drain();
+            crowd.waiting().iter().for_each(|late| self.hub.send_away(late));
             self.let_links_idle(clock).await;
             tracing::info!(time_ms = (clock.now() - began).as_millis(), "drained");
         }

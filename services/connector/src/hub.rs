@@ -121,10 +121,12 @@ impl Hub {
     // === sessions ===
 
     pub(crate) fn opened(&self, session: &Arc<Session>) {
+        let mut sessions = self.0.sessions.lock().expect("sessions");
         if self.0.drained.load(Ordering::Relaxed) {
+            drop(sessions);
             return self.send_away(session);
         }
-        self.0.sessions.lock().expect("sessions").insert(session.id(), Arc::clone(session));
+        sessions.insert(session.id(), Arc::clone(session));
     }
 
     pub(crate) fn closed(&self, session: &Arc<Session>) {
@@ -159,8 +161,10 @@ impl Hub {
         self.0.draining.load(Ordering::Relaxed)
     }
 
-    /// All have been sent away: whoever comes late is, too.
+    /// All have been sent away: whoever comes late is, too. Who came before is among the
+    /// sessions from then on.
     pub(crate) fn end_drain(&self) {
+        let _sessions = self.0.sessions.lock().expect("sessions");
         self.0.drained.store(true, Ordering::Relaxed);
     }
 

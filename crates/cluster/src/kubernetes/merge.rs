@@ -196,6 +196,7 @@ mod tests {
     fn a_pod_that_is_in_two_slices_is_listed_once_and_as_ready_if_one_says_so() {
         let all = [of(&[pod(1).unready()]), of(&[pod(1)])];
         check(&all, "u1=10.0.0.1:6050", "p1=10.0.0.1:6050");
+        check(&[of(&[pod(1)]), of(&[pod(1)])], "u1=10.0.0.1:6050", "p1=10.0.0.1:6050");
     }
 
     #[test]
@@ -203,6 +204,9 @@ mod tests {
         let six = |n| Pod::new(&format!("u{n}"), &format!("p{n}"), &format!("fd00::{n}"));
         let all = [of(&[six(1), six(2)]), of(&[pod(1)])];
         check(&all, "u1=10.0.0.1:6050 u2=[fd00::2]:6050", "p1=10.0.0.1:6050 p2=[fd00::2]:6050");
+        // Also of one whose name no connector could have.
+        let odd = |ip: &str| of(&[Pod::new("u3", &"n".repeat(64), ip)]);
+        check(&[odd("fd00::3"), odd("10.0.0.3")], "u3=10.0.0.3:6050", "10.0.0.3:6050");
     }
 
     #[test]

@@ -202,6 +202,20 @@ async fn a_watch_that_is_half_open_is_noticed_within_35_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_list_that_stops_in_the_middle_is_asked_for_again_within_45_seconds() {
+    let api = listing(1);
+    let mut scene = Scene::<Shard>::open(&api).await;
+    api.until(|seen| seen.watches == 1).await;
+    api.stall_lists(true);
+    api.compact();
+    put(&api, "two", &[pod(2)]);
+    api.until(|seen| seen.lists == 2).await;
+    api.stall_lists(false);
+    let after = scene.until(TWO).await;
+    assert!((44..=47).contains(&after.as_secs()), "{after:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_api_server_that_is_away_changes_nothing_and_is_caught_up_with_in_5_seconds() {
     let api = listing(3);
     let mut scene = Scene::<Shard>::open(&api).await;

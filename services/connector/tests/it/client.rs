@@ -45,14 +45,19 @@ impl Client {
         Self::greet(addr, CLASSIC, Some(forwarded_for)).await.get_in().await
     }
 
-    async fn get_in(mut self) -> Self {
+    pub(crate) async fn get_in(mut self) -> Self {
         let (kind, body) = self.package().await.unwrap();
         assert_eq!((kind, &body[..11]), (Kind::Handshake, &br#"{"code":200"#[..]));
         self.send_package(Kind::HandshakeAck, b"").await;
         self
     }
 
-    async fn greet(addr: SocketAddr, greeting: &str, forwarded_for: Option<&str>) -> Self {
+    /// Says who it is, and does not wait for the answer.
+    pub(crate) async fn greet(
+        addr: SocketAddr,
+        greeting: &str,
+        forwarded_for: Option<&str>,
+    ) -> Self {
         let stream = TcpStream::connect(addr).await.unwrap();
         stream.set_nodelay(true).unwrap();
         let mut request = format!("ws://{addr}/").into_client_request().unwrap();

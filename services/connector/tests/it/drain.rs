@@ -1,6 +1,6 @@
 //! Clients are sent to other connectors.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rpc::{
     chat::v1::{self as pb, command::Command as C, event::Event as E, reply::Result as R},
@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tonic::Code;
 
 use crate::{
-    client::{Client, EXTENDED},
+    client::{CLASSIC, Client, EXTENDED},
     connector::Connector,
     scene::{Options, Scene, published},
     shard::{Link, reply},
@@ -119,12 +119,13 @@ async fn by_hand_the_connector_drains_and_stays() {
     assert_eq!(drain(&s.connector, Some(0)).await.unwrap().sessions, 1);
     s.clients[0].expect(&[KICK, "closed"]).await;
     see_off(&mut s.link).await;
-    loop {
-        let now = soon("news", news.message()).await.unwrap().unwrap();
-        if now.draining && now.sessions == 0 {
-            break;
+    let emptied = async {
+        let mut now = news.message().await.unwrap().unwrap();
+        while !now.draining || now.sessions > 0 {
+            now = news.message().await.unwrap().unwrap();
         }
-    }
+    };
+    soon("the word that all are gone", emptied).await;
     assert_eq!(drain(&s.connector, None).await.unwrap().sessions, 0, "it is safe to repeat");
     // The door is closed.
     let refused = TcpStream::connect(s.connector.addr).await.unwrap_err();
@@ -132,6 +133,44 @@ async fn by_hand_the_connector_drains_and_stays() {
     assert!(!s.connector.served.is_finished());
     stop(&s.connector);
     soon("the end", &mut s.connector.served).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_signal_ends_a_long_drain_by_hand_in_the_usual_time() {
+    const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+    let mut s = scene(&["--drain-time=0s"], &[]).await;
+    let mut clients = Vec::new();
+    for _ in 0..100 {
+        clients.push(s.connector.client().await);
+    }
+    s.connector.until("connector_sessions", 100.0).await;
+    drain(&s.connector, Some(DAY_MS)).await.unwrap();
+    clients[0].expect(&[KICK, "closed"]).await;
+    stop(&s.connector);
+    soon("the end", &mut s.connector.served).await.unwrap().unwrap();
+    // One with each tick would take 10 s.
+    let took = s.connector.metric("connector_drain_seconds");
+    assert!(took < 5.0, "{took}");
+}
+
+#[tokio::test]
+async fn a_shard_that_does_not_answer_holds_the_end_up_for_two_seconds_only() {
+    let mut s = scene(&["--drain-time=100ms"], &["ann"]).await;
+    stop(&s.connector);
+    s.clients[0].expect(&[KICK, "closed"]).await;
+    s.link.leave().await;
+    let began = Instant::now();
+    soon("the end", s.connector.app.shutdown().cancelled()).await;
+    assert!(began.elapsed() > Duration::from_secs(1), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn who_got_in_before_the_door_closed_and_is_late_is_sent_after_the_others() {
+    let s = scene(&[], &[]).await;
+    let late = Client::greet(s.connector.addr, CLASSIC, None).await;
+    drain(&s.connector, Some(0)).await.unwrap();
+    while TcpStream::connect(s.connector.addr).await.is_ok() {}
+    late.get_in().await.expect(&[KICK, "closed"]).await;
 }
 
 #[tokio::test]
