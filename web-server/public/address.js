@@ -24,7 +24,8 @@ export function socketUrl(address, location) {
 export function connectorUrl(config, { host, port, tls = false, path = '' }, location) {
   const bracketed = host.includes(':') && !host.startsWith('[') ? `[${host}]` : host;
   const ours = config.connectors?.[`${bracketed}:${port}`] ?? config.connector;
-  if (ours) return socketUrl(ours, location);
+  // The path of any connector may go on with the one that was chosen.
+  if (ours) return socketUrl(path.startsWith(`${ours}/`) ? path : ours, location);
   if (path && config.gate?.startsWith('/')) return socketUrl(path, location);
   const scheme = tls || location.protocol === 'https:' ? 'wss' : 'ws';
   return socketUrl(`${scheme}://${bracketed}:${port}${path}`, location);

@@ -60,6 +60,13 @@ pub struct Config {
     #[arg(long, env = "SHADDOCK_CONNECTOR_ADDR", value_name = "HOST:PORT", value_parser = parse_addr)]
     pub connector_addr: Option<String>,
 
+    /// With --connector-addr: a name that leads to all connectors there are, as a headless
+    /// Service has it, and their port. A path of --advertise-path and the digits of an
+    /// address (the gate's --advertise-chosen) leads to the one that has it, and to any
+    /// if none has
+    #[arg(long, env = "SHADDOCK_CONNECTOR_PODS", value_name = "HOST:PORT", value_parser = parse_addr, requires = "connector_addr")]
+    pub connector_pods: Option<String>,
+
     /// With --connector-addr: the path that leads to any connector; the gate's flag of
     /// this name tells it to clients
     #[arg(long, env = "SHADDOCK_ADVERTISE_PATH", value_name = "PATH", default_value = "/ws", value_parser = parse_path)]

@@ -1,6 +1,6 @@
 //! What is answered to which request, and the headers that every answer has.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use axum::{
     Router,
@@ -26,9 +26,13 @@ struct Site {
     gate_addr: String,
     connectors: Vec<crate::Backend>,
     connector_addr: Option<String>,
+    connector_pods: Option<String>,
     metrics: Metrics,
     tunnels: Tunnels,
 }
+
+/// What leads to the connectors that are listed, by their ids.
+const LISTED: &str = "/ws";
 
 pub(crate) fn router(config: &Config, metrics: Metrics, tunnels: Tunnels) -> Router {
     let site = Arc::new(Site {
@@ -38,14 +42,20 @@ pub(crate) fn router(config: &Config, metrics: Metrics, tunnels: Tunnels) -> Rou
         gate_addr: config.gate_addr.clone(),
         connectors: config.connectors.clone(),
         connector_addr: config.connector_addr.clone(),
+        connector_pods: config.connector_pods.clone(),
         metrics,
         tunnels,
     });
     let mut router = Router::new().route("/config.json", get(page_config));
     if config.proxy {
-        router = router.route("/gate", any(gate)).route("/ws/{id}", any(connector));
+        let listed = format!("{LISTED}/{{id}}");
+        router = router.route("/gate", any(gate)).route(&listed, any(connector));
         if config.connector_addr.is_some() {
             router = router.route(&config.advertise_path, any(any_connector));
+        }
+        if config.connector_pods.is_some() && config.advertise_path != LISTED {
+            let path = format!("{}/{{id}}", config.advertise_path.trim_end_matches('/'));
+            router = router.route(&path, any(connector));
         }
     }
     router
@@ -107,12 +117,12 @@ async fn method_not_allowed() -> Response {
 }
 
 async fn gate(State(site): State<Arc<Site>>, request: Request) -> Response {
-    site.tunnels.open(&site.gate_addr, request).await
+    site.tunnels.open(&[&site.gate_addr], request).await
 }
 
 async fn any_connector(State(site): State<Arc<Site>>, request: Request) -> Response {
     match &site.connector_addr {
-        Some(addr) => site.tunnels.open(addr, request).await,
+        Some(addr) => site.tunnels.open(&[addr], request).await,
         None => (StatusCode::NOT_FOUND, "no such connector\n").into_response(),
     }
 }
@@ -122,8 +132,37 @@ async fn connector(
     Path(id): Path<String>,
     request: Request,
 ) -> Response {
-    match site.connectors.iter().find(|connector| connector.id == id) {
-        Some(connector) => site.tunnels.open(&connector.addr, request).await,
-        None => (StatusCode::NOT_FOUND, "no such connector\n").into_response(),
+    if let Some(connector) = site.connectors.iter().find(|connector| connector.id == id) {
+        return site.tunnels.open(&[&connector.addr], request).await;
     }
+    let chosen = address_of(&id);
+    let (Some(chosen), Some(pods), Some(any)) =
+        (chosen, &site.connector_pods, &site.connector_addr)
+    else {
+        return (StatusCode::NOT_FOUND, "no such connector\n").into_response();
+    };
+    match pod_at(pods, chosen).await {
+        Some(pod) => site.tunnels.open(&[&pod, any], request).await,
+        None => site.tunnels.open(&[any], request).await,
+    }
+}
+
+/// The address that eight or 32 hexadecimal digits stand for.
+fn address_of(digits: &str) -> Option<IpAddr> {
+    if !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    match digits.len() {
+        8 => Some(IpAddr::from(u32::from_str_radix(digits, 16).ok()?.to_be_bytes())),
+        32 => Some(IpAddr::from(u128::from_str_radix(digits, 16).ok()?.to_be_bytes())),
+        _ => None,
+    }
+}
+
+/// The one of `pods` that has this address. Nobody is led to an address that is not one
+/// of theirs, whatever they ask for.
+#[allow(clippy::disallowed_methods, reason = "a name is looked up, no connection is made")]
+async fn pod_at(pods: &str, chosen: IpAddr) -> Option<String> {
+    let found = tokio::net::lookup_host(pods).await.ok()?.find(|pod| pod.ip() == chosen);
+    found.map(|pod| pod.to_string())
 }

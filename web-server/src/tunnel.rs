@@ -89,8 +89,9 @@ impl Tunnels {
         Self { net, metrics, tasks, ending, free, trusted }
     }
 
-    /// Leads `request`, which must be a WebSocket's, to the backend at `addr`.
-    pub(crate) async fn open(&self, addr: &str, mut request: Request) -> Response {
+    /// Leads `request`, which must be a WebSocket's, to the backend at the first of `addrs`,
+    /// of which there is one, that can be reached.
+    pub(crate) async fn open(&self, addrs: &[&str], mut request: Request) -> Response {
         if !is_websocket(&request) {
             let headers = [(UPGRADE, "websocket"), (CONNECTION, "upgrade")];
             return (StatusCode::UPGRADE_REQUIRED, headers, "a WebSocket is expected\n")
@@ -102,7 +103,8 @@ impl Tunnels {
             return (StatusCode::SERVICE_UNAVAILABLE, headers, "too many connections\n")
                 .into_response();
         };
-        match self.ask(addr, head_for_backend(addr, &self.trusted, &request)).await {
+        let heads = addrs.iter().map(|addr| head_for_backend(addr, &self.trusted, &request));
+        match self.ask_first(addrs, heads.collect()).await {
             Ok(mut answer) => {
                 self.metrics.tunnel(TunnelResult::Opened);
                 let client = hyper::upgrade::on(&mut request);
@@ -114,8 +116,24 @@ impl Tunnels {
                 upgrade(response.headers_mut());
                 response
             }
-            Err(reason) => self.refuse(addr, &reason),
+            Err(reason) => self.refuse(&addrs.join(", "), &reason),
         }
+    }
+
+    /// Asks one after the other, until one can be reached.
+    async fn ask_first(
+        &self,
+        addrs: &[&str],
+        heads: Vec<http::Request<Body>>,
+    ) -> Result<http::Response<hyper::body::Incoming>, NoTunnel> {
+        let mut answer = Err(NoTunnel::Silent);
+        for (addr, head) in addrs.iter().zip(heads) {
+            answer = self.ask(addr, head).await;
+            if !matches!(answer, Err(NoTunnel::Unreachable(_))) {
+                break;
+            }
+        }
+        answer
     }
 
     fn refuse(&self, addr: &str, reason: &NoTunnel) -> Response {

@@ -54,6 +54,9 @@ test('connectors that share a path are reached there, at our own origin if the g
   const cases = [
     [proxied, named, HTTPS, 'wss://chat.test/to/chat'],
     [proxied, { ...named, port: 1 }, HTTP, 'ws://chat.test:3001/ws/c1'],
+    // The gate says which of them it chose.
+    [proxied, { ...named, path: '/to/chat/0af40105' }, HTTP, 'ws://chat.test:3001/to/chat/0af40105'],
+    [proxied, { ...named, path: '/to/chatter' }, HTTP, 'ws://chat.test:3001/to/chat'],
     [proxied, { ...named, path: '' }, HTTP, 'ws://chat.test:3001/to/chat'],
     [{ gate: '/gate', connectors: {} }, named, HTTPS, 'wss://chat.test/ws'],
     [{ gate: '/gate', connectors: {} }, named, HTTP, 'ws://chat.test:3001/ws'],

@@ -1,6 +1,6 @@
 //! What clients are told of the connector that was chosen for them. Pure.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, net::IpAddr};
 
 use chassis::StartError;
 use cluster::is_host;
@@ -53,6 +53,12 @@ pub struct AdvertiseOptions {
     #[arg(long, env = "SHADDOCK_ADVERTISE_PATH", value_name = "PATH", default_value = "/ws", value_parser = parse_path)]
     pub advertise_path: String,
 
+    /// With sameHost: say in that path which connector was chosen, as PATH/ADDRESS with
+    /// the IP address that it announces, in hexadecimal digits; for a web-server with
+    /// --connector-pods, which leads there
+    #[arg(long, env = "SHADDOCK_ADVERTISE_CHOSEN")]
+    pub advertise_chosen: bool,
+
     /// With --advertise loadBalancer: the Kubernetes Service
     #[arg(long, env = "SHADDOCK_ADVERTISE_SERVICE", value_name = "NAME")]
     pub advertise_service: Option<String>,
@@ -66,6 +72,7 @@ impl Default for AdvertiseOptions {
             advertise_port: None,
             advertise_tls: false,
             advertise_path: "/ws".into(),
+            advertise_chosen: false,
             advertise_service: None,
         }
     }
@@ -78,6 +85,8 @@ pub(crate) struct Way {
     port: Option<u16>,
     tls: bool,
     path: String,
+    /// Whether the path says who was chosen.
+    says_chosen: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -141,7 +150,8 @@ impl Way {
             (Advertise::PerPod, None, None) => Told::Announced,
         };
         let (port, tls) = (options.advertise_port, options.advertise_tls);
-        Ok(Self { told, port, tls, path: options.advertise_path.clone() })
+        let (path, says_chosen) = (options.advertise_path.clone(), options.advertise_chosen);
+        Ok(Self { told, port, tls, path, says_chosen })
     }
 
     /// The same way to a load balancer, whose host is as `host` says.
@@ -152,7 +162,7 @@ impl Way {
     /// What a client is told for which `chosen` was chosen, and which came with `asked`
     /// if it came over a WebSocket. None as long as the load balancer has no address.
     pub(crate) fn entry(&self, chosen: &Announcement, asked: Option<&Asked>) -> Option<Entry> {
-        let Self { told, port, tls, path } = self;
+        let Self { told, port, tls, path, says_chosen } = self;
         let by_origin = asked.filter(|asked| asked.by_origin);
         let tls = by_origin.and_then(|asked| asked.is_https).unwrap_or(*tls);
         let path = by_origin.map_or(String::new(), |_| path.clone());
@@ -175,7 +185,12 @@ impl Way {
             (Told::Host(host), _) => port_at(host.clone(), *port),
             (Told::SameHost, Some(asked)) => {
                 let port = if asked.by_origin { asked.port } else { *port };
-                port_at(asked.host.clone(), port)
+                let entry = port_at(asked.host.clone(), port);
+                let chosen = says_chosen.then(|| in_digits(&chosen.host)).flatten();
+                match chosen.filter(|_| asked.by_origin) {
+                    Some(chosen) => Entry { path: format!("{path}/{chosen}"), ..entry },
+                    None => entry,
+                }
             }
             (Told::SameHost, None) => port_at(String::new(), *port),
         })
@@ -208,6 +223,15 @@ impl Asked {
             .map(|proto| proto.eq_ignore_ascii_case("https") || proto.eq_ignore_ascii_case("wss"));
         Some(Self { host: host.to_owned(), port, by_origin, is_https })
     }
+}
+
+/// An IP address in hexadecimal digits, eight or 32, which stand in any path.
+fn in_digits(host: &str) -> Option<String> {
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    Some(match bare.parse().ok()? {
+        IpAddr::V4(ip) => format!("{:08x}", ip.to_bits()),
+        IpAddr::V6(ip) => format!("{:032x}", ip.to_bits()),
+    })
 }
 
 /// The first of a header's values: the one that stands for the client's own request.

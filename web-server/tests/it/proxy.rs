@@ -121,6 +121,49 @@ async fn bytes_go_both_ways_unchanged() {
     web.stop().await;
 }
 
+/// Which of two backends a path leads to, where the first is one of the connectors' pods
+/// and the second any of them.
+async fn leads_to(path: &str, pods: Option<&str>) -> &'static str {
+    let ((pod, mut at_pod), (any, mut at_any)) = (backend().await, backend().await);
+    let pods = pods.map_or(pod.to_string(), str::to_owned);
+    let flags =
+        [format!("--connector-pods={pods}"), format!("--connector-addr={any}"), "--proxy".into()];
+    let more = ["--advertise-path=/to/chat"].into_iter().filter(|_| path.starts_with("/to"));
+    let flags: Vec<&str> = flags.iter().map(String::as_str).chain(more).collect();
+    let web = Web::start(&flags).await;
+    let client = dial(&web, path).await;
+    let led = match client {
+        Err(refused) => {
+            assert_eq!(status(Err(refused)).status(), 404, "{path}");
+            "nowhere"
+        }
+        Ok(_) => tokio::select! {
+            _ = arrival(&mut at_pod) => "the pod",
+            _ = arrival(&mut at_any) => "any",
+        },
+    };
+    web.stop().await;
+    led
+}
+
+#[tokio::test]
+async fn a_path_leads_to_the_connector_whose_address_it_has() {
+    assert_eq!(leads_to("/ws/7f000001", None).await, "the pod");
+    assert_eq!(leads_to("/to/chat/7f000001", None).await, "the pod");
+    // As unmodified clients put it.
+    assert_eq!(leads_to("/ws/7f000001?:80", None).await, "the pod");
+    assert_eq!(leads_to("/ws", None).await, "any");
+    // An address that is none of a connector's is not dialled.
+    assert_eq!(leads_to("/ws/7f000002", None).await, "any");
+    assert_eq!(leads_to("/ws/0000000000000000000000007f000001", None).await, "any");
+    // One that has just ended, and names that cannot be found.
+    assert_eq!(leads_to("/ws/7f000001", Some("127.0.0.1:1")).await, "any");
+    assert_eq!(leads_to("/ws/7f000001", Some("no.such.host.invalid:1")).await, "any");
+    for path in ["/ws/7f00001", "/ws/+f000001", "/ws/c-1", "/ws/7f000001/x"] {
+        assert_eq!(leads_to(path, None).await, "nowhere", "{path}");
+    }
+}
+
 #[tokio::test]
 async fn tunnels_end_one_after_the_other_over_the_drain_time() {
     const TUNNELS: i64 = 16;
@@ -144,6 +187,19 @@ async fn tunnels_end_one_after_the_other_over_the_drain_time() {
         while timeout(PATIENCE, clients.next()).await.unwrap().is_some() {}
     });
     assert_eq!(web.metrics.tunnels_open.get(), 0);
+    web.stop().await;
+}
+
+#[tokio::test]
+async fn nobody_waits_when_the_last_tunnel_has_ended() {
+    let (gate, mut arrivals) = backend().await;
+    let gate = format!("--gate-addr={gate}");
+    let web = Web::start(&["--proxy", &gate, "--drain-time=1h"]).await;
+    let tunnel = (dial(&web, "/gate").await.unwrap(), arrival(&mut arrivals).await);
+    let stopper = web.app.stopper();
+    let stopped = timeout(PATIENCE, stopper.stop(Duration::ZERO));
+    let (stopped, ()) = tokio::join!(stopped, async { drop(tunnel) });
+    stopped.unwrap();
     web.stop().await;
 }
 

@@ -91,6 +91,22 @@ fn who_came_by_an_origin_is_sent_to_a_path_of_it() {
 }
 
 #[test]
+fn the_path_says_who_was_chosen_where_somebody_can_lead_there() {
+    let chosen = |host: &str, request: &str| {
+        let same = way(Advertise::SameHost, |options| options.advertise_chosen = true);
+        let chosen = Announcement { host: host.into(), ..chosen() };
+        same.entry(&chosen, asked(request).as_ref()).unwrap().path
+    };
+    assert_eq!(chosen("10.244.1.5", "/gate Host: a.test"), "/ws/0af40105");
+    assert_eq!(chosen("10.244.1.5", "/ X-Forwarded-Host: a.test"), "/ws/0af40105");
+    let six = "/ws/fd000000000000000000000000000a05";
+    assert_eq!(chosen("[fd00::a05]", "/gate Host: a.test"), six);
+    // A name leads nowhere, and who came to a port of the gate's own has no path.
+    assert_eq!(chosen("c.test", "/gate Host: a.test"), "/ws");
+    assert_eq!(chosen("10.244.1.5", "/ Host: a.test:3014"), "");
+}
+
+#[test]
 fn one_host_for_all_is_told_whatever_they_came_to() {
     let one = way(Advertise::Static, |options| {
         options.advertise_host = Some("chat.test".into());
