@@ -169,7 +169,7 @@ async fn tunnels_end_one_after_the_other_over_the_drain_time() {
     const TUNNELS: i64 = 16;
     let (gate, mut arrivals) = backend().await;
     let gate = format!("--gate-addr={gate}");
-    let web = Web::start(&["--proxy", &gate, "--drain-time=4s"]).await;
+    let web = Web::start(&["--proxy", &gate, "--drain-time=8s"]).await;
     let mut clients = futures::stream::FuturesUnordered::new();
     let mut backends = Vec::new();
     for _ in 0..TUNNELS {
@@ -180,8 +180,8 @@ async fn tunnels_end_one_after_the_other_over_the_drain_time() {
     let stopper = web.app.stopper();
     tokio::join!(stopper.stop(Duration::ZERO), async {
         timeout(PATIENCE, clients.next()).await.unwrap();
-        // Of sixteen that are drawn over 4 s hardly half come in the first moments.
-        assert!(web.metrics.tunnels_open.get() > TUNNELS / 2, "{}", web.metrics.tunnels_open.get());
+        // Of sixteen that are drawn over 8 s hardly most come in the first moments.
+        assert!(web.metrics.tunnels_open.get() > TUNNELS / 4, "{}", web.metrics.tunnels_open.get());
         assert!(!web.shutdown.is_cancelled());
         assert_eq!(web.get("/").await.status, 200);
         while timeout(PATIENCE, clients.next()).await.unwrap().is_some() {}

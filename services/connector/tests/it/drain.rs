@@ -156,12 +156,12 @@ async fn a_signal_ends_a_long_drain_by_hand_in_the_usual_time() {
 #[tokio::test]
 async fn a_shard_that_does_not_answer_holds_the_end_up_for_two_seconds_only() {
     let mut s = scene(&["--drain-time=100ms"], &["ann"]).await;
+    let began = Instant::now();
     stop(&s.connector);
     s.clients[0].expect(&[KICK, "closed"]).await;
     s.link.leave().await;
-    let began = Instant::now();
     soon("the end", s.connector.app.shutdown().cancelled()).await;
-    assert!(began.elapsed() > Duration::from_secs(1), "{:?}", began.elapsed());
+    assert!(began.elapsed() > Duration::from_secs(2), "{:?}", began.elapsed());
 }
 
 #[tokio::test]
