@@ -179,9 +179,11 @@ livenessProbe:
 - name: SHADDOCK_TRUSTED_PROXIES
   value: {{ join "," . | quote }}
 {{- else }}
+{{- if or $root.Values.gateway.enabled $root.Values.ingress.enabled $root.Values.webServer.proxy.enabled }}
 # Behind a proxy that is not trusted all clients have one address.
 - name: SHADDOCK_ADDRESS_CONNECTIONS_MAX
   value: "1000000"
+{{- end }}
 {{- end }}
 {{- with $root.Values.clients.allowedOrigins }}
 - name: SHADDOCK_ALLOWED_ORIGINS

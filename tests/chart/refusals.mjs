@@ -32,6 +32,7 @@ export const refusals = [
   set("namePrefix", '"Acme_"', "/namePrefix"),
   set("namePrefix", `"${"a".repeat(31)}"`, "/namePrefix"),
   set("connector.advertise.path", '"/gate"', "/connector/advertise/path"),
+  set("connector.advertise.path", '"/ws/"', "/connector/advertise/path"),
   set("store.retentionAge", '"a week"', "/store/retentionAge"),
   set("gate.podAnnotations", '{"a":1}', "/gate/podAnnotations/a", "string"),
   set("connector.extraEnv", '[{"nane":"A"}]', "/connector/extraEnv/0", "nane"),

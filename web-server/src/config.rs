@@ -104,8 +104,8 @@ pub struct Config {
     pub chassis: chassis::Options,
 }
 
-/// For what is under way when the last tunnel has ended.
-const AFTER_DRAIN: Duration = Duration::from_secs(5);
+/// For the last requests, when the last tunnel has ended: longer than they may take.
+const AFTER_DRAIN: Duration = Duration::from_secs(15);
 
 impl Config {
     /// What the process is run with: it may take as long to end as its tunnels.
@@ -210,6 +210,9 @@ fn parse_path(raw: &str) -> Result<String, InvalidAddress> {
     let may_stand = |c: char| c.is_ascii_alphanumeric() || "/-._~".contains(c);
     if !raw.starts_with('/') || !raw.chars().all(may_stand) {
         return Err(InvalidAddress("must begin with / and have letters, digits and /-._~ only"));
+    }
+    if raw.len() > 1 && raw.ends_with('/') {
+        return Err(InvalidAddress("must not end with /"));
     }
     let is_free = !OURS.contains(&raw);
     is_free.then(|| raw.to_owned()).ok_or(InvalidAddress("something else is at this path"))

@@ -54,7 +54,7 @@ pub(crate) fn router(config: &Config, metrics: Metrics, tunnels: Tunnels) -> Rou
             router = router.route(&config.advertise_path, any(any_connector));
         }
         if config.connector_pods.is_some() && config.advertise_path != LISTED {
-            let path = format!("{}/{{id}}", config.advertise_path.trim_end_matches('/'));
+            let path = format!("{}/{{id}}", config.advertise_path);
             router = router.route(&path, any(connector));
         }
     }
@@ -117,12 +117,12 @@ async fn method_not_allowed() -> Response {
 }
 
 async fn gate(State(site): State<Arc<Site>>, request: Request) -> Response {
-    site.tunnels.open(&[&site.gate_addr], request).await
+    site.tunnels.open(&site.gate_addr, None, request).await
 }
 
 async fn any_connector(State(site): State<Arc<Site>>, request: Request) -> Response {
     match &site.connector_addr {
-        Some(addr) => site.tunnels.open(&[addr], request).await,
+        Some(addr) => site.tunnels.open(addr, None, request).await,
         None => (StatusCode::NOT_FOUND, "no such connector\n").into_response(),
     }
 }
@@ -133,7 +133,7 @@ async fn connector(
     request: Request,
 ) -> Response {
     if let Some(connector) = site.connectors.iter().find(|connector| connector.id == id) {
-        return site.tunnels.open(&[&connector.addr], request).await;
+        return site.tunnels.open(&connector.addr, None, request).await;
     }
     let chosen = address_of(&id);
     let (Some(chosen), Some(pods), Some(any)) =
@@ -141,10 +141,7 @@ async fn connector(
     else {
         return (StatusCode::NOT_FOUND, "no such connector\n").into_response();
     };
-    match pod_at(pods, chosen).await {
-        Some(pod) => site.tunnels.open(&[&pod, any], request).await,
-        None => site.tunnels.open(&[any], request).await,
-    }
+    site.tunnels.open(any, Some((pods, chosen)), request).await
 }
 
 /// The address that eight or 32 hexadecimal digits stand for.
@@ -157,12 +154,4 @@ fn address_of(digits: &str) -> Option<IpAddr> {
         32 => Some(IpAddr::from(u128::from_str_radix(digits, 16).ok()?.to_be_bytes())),
         _ => None,
     }
-}
-
-/// The one of `pods` that has this address. Nobody is led to an address that is not one
-/// of theirs, whatever they ask for.
-#[allow(clippy::disallowed_methods, reason = "a name is looked up, no connection is made")]
-async fn pod_at(pods: &str, chosen: IpAddr) -> Option<String> {
-    let found = tokio::net::lookup_host(pods).await.ok()?.find(|pod| pod.ip() == chosen);
-    found.map(|pod| pod.to_string())
 }

@@ -1,7 +1,12 @@
 //! WebSockets that are led to a backend: the head of the upgrade is rewritten,
 //! all that follows is bytes.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{
     body::Body,
@@ -27,6 +32,9 @@ use crate::{Metrics, metrics::TunnelResult};
 /// How long a backend that took the connection may take to answer the upgrade,
 /// and a client to take up our answer.
 const UPGRADE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a name of many backends may take to be looked up. After that any will do.
+const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long a peer may leave bytes unread before its tunnel is cut. Until then
 /// the other side feels it, too, as a reader that does not read.
@@ -89,9 +97,14 @@ impl Tunnels {
         Self { net, metrics, tasks, ending, free, trusted }
     }
 
-    /// Leads `request`, which must be a WebSocket's, to the backend at the first of `addrs`,
-    /// of which there is one, that can be reached.
-    pub(crate) async fn open(&self, addrs: &[&str], mut request: Request) -> Response {
+    /// Leads `request`, which must be a WebSocket's, to the backend at `addr`; but to the
+    /// one of a name's addresses that is `chosen`, if it is one of them and can be reached.
+    pub(crate) async fn open(
+        &self,
+        addr: &str,
+        chosen: Option<(&str, IpAddr)>,
+        mut request: Request,
+    ) -> Response {
         if !is_websocket(&request) {
             let headers = [(UPGRADE, "websocket"), (CONNECTION, "upgrade")];
             return (StatusCode::UPGRADE_REQUIRED, headers, "a WebSocket is expected\n")
@@ -103,8 +116,13 @@ impl Tunnels {
             return (StatusCode::SERVICE_UNAVAILABLE, headers, "too many connections\n")
                 .into_response();
         };
+        let pod = match chosen {
+            Some((pods, ip)) => self.pod_at(pods, ip).await,
+            None => None,
+        };
+        let addrs: Vec<&str> = pod.as_deref().into_iter().chain([addr]).collect();
         let heads = addrs.iter().map(|addr| head_for_backend(addr, &self.trusted, &request));
-        match self.ask_first(addrs, heads.collect()).await {
+        match self.ask_first(&addrs, heads.collect()).await {
             Ok(mut answer) => {
                 self.metrics.tunnel(TunnelResult::Opened);
                 let client = hyper::upgrade::on(&mut request);
@@ -118,6 +136,13 @@ impl Tunnels {
             }
             Err(reason) => self.refuse(&addrs.join(", "), &reason),
         }
+    }
+
+    /// The one of `pods` that has this address. Nobody is led to an address that is not one
+    /// of theirs, whatever they ask for.
+    async fn pod_at(&self, pods: &str, ip: IpAddr) -> Option<String> {
+        let found = timeout(LOOK_UP_TIMEOUT, self.net.addresses(pods)).await.ok()?.ok()?;
+        found.iter().find(|pod| pod.ip() == ip).map(ToString::to_string)
     }
 
     /// Asks one after the other, until one can be reached.

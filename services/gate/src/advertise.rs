@@ -270,6 +270,9 @@ fn parse_path(raw: &str) -> Result<String, String> {
     if ["/", GATE_PATH, "/config.json"].contains(&raw) {
         return Err("something else is at this path".into());
     }
+    if raw.ends_with('/') {
+        return Err("must not end with /".into());
+    }
     let is_path = raw.starts_with('/') && raw.len() <= HOST_LEN_MAX && raw.bytes().all(may_stand);
     let wrong = "must begin with / and have letters, digits and /-._~ only";
     is_path.then(|| raw.to_owned()).ok_or_else(|| wrong.into())

@@ -29,7 +29,8 @@ const LOCK_TIMEOUT: &str = "set local lock_timeout = '1s'";
 /// From each version to the next: expand only, so that the release before can still
 /// use the tables; contract when nobody does. Each statement is a transaction of its own
 /// and may be done a second time: one that held two tables would meet an append that
-/// holds the second and waits for the first.
+/// holds the second and waits for the first. With its wait it has the connections' time-out
+/// of 1.5 s: who has to work for longer on a large table has to raise that first.
 ///
 /// Claims are in no index of hashes. They have none; and of an index that has every row of
 /// a room PostgreSQL believes, where most rooms are of one claim, that it finds one entry of
