@@ -134,9 +134,9 @@ async function redaction({ server, check, shot }, ann, ben) {
   });
 }
 
-/** The number of a message, as history has it. */
+/** The number of a message, as history has it; its author's page learns it with the answer. */
 async function seqOf(page, text) {
-  const node = page.locator('.message').filter({ hasText: text });
+  const node = page.locator('.message[data-seq]').filter({ hasText: text });
   return Number(await node.getAttribute('data-seq'));
 }
 
